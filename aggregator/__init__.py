@@ -1,0 +1,1 @@
+"""What a coordinator runs: it never sees pixels."""

@@ -1,0 +1,1 @@
+"""What the parties agree on, and all that crosses the wire."""

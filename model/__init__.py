@@ -1,0 +1,1 @@
+"""The craft: shapes, splines, trackers, the network, prediction. Pure of network and database."""

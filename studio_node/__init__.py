@@ -1,0 +1,1 @@
+"""What a studio installs: the only code that sees pixels."""

@@ -1,0 +1,191 @@
+"""The typed messages of one update, as bytes between a studio's own two processes.
+
+The runner (which reads plates and has no network) and the uplink (which has the network and cannot read plates)
+exchange exactly these: one :class:`TrainRequest` in, one :class:`TrainUpdate` or :class:`TrainRefusal` out. The same
+fields cross the wire as Flower records (``federation.records``). A frame is
+
+    magic "FRTO" | kind u8 | count u8 | count x length u32 | parts
+
+little-endian, every part bounded before it is read.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from federation.documents import DOCUMENT_BYTES_MAX
+from federation.errors import MessageError, RefusalCode
+from federation.plan import PARAMETERS_MAX
+
+MAGIC = b"FRTO"
+SHORT_PART_BYTES_MAX = 256
+PACKED_BYTES_MAX = 4 * PARAMETERS_MAX
+PackedWeights = npt.NDArray[np.float32]  # [P]: the trainable tensors, flattened in the plan's order
+
+
+@dataclass(frozen=True)
+class TrainRequest:
+    """What a studio is asked to do, as it came over the wire: nothing in it is verified yet.
+
+    Attributes:
+        plan: the signed plan's bytes.
+        instruction: the signed instruction's bytes.
+        weights: float32 [P], the weights that the update will be a difference to.
+    """
+
+    plan: bytes
+    instruction: bytes
+    weights: PackedWeights
+
+    def __post_init__(self) -> None:
+        _check_packed(self.weights)
+
+
+@dataclass(frozen=True)
+class TrainUpdate:
+    """All that leaves a studio: the noised update, the plan's id and the ledger's head.
+
+    Attributes:
+        update: float32 [P], trained weights minus the request's weights.
+        plan_digest: 64 hexadecimal digits.
+        ledger_sequence: number of records in the studio's ledger.
+        ledger_hash: hash of the newest one, 64 hexadecimal digits.
+    """
+
+    update: PackedWeights
+    plan_digest: str
+    ledger_sequence: int
+    ledger_hash: str
+
+    def __post_init__(self) -> None:
+        _check_packed(self.update)
+        if not (_is_digest(self.plan_digest) and _is_digest(self.ledger_hash)):
+            raise MessageError(
+                "the update's plan id and ledger hash must be 64 lower-case hexadecimal digits"
+            )
+        if not 0 <= self.ledger_sequence < 2**63:
+            raise MessageError(
+                f"the update's ledger sequence is {self.ledger_sequence}, expected 0 to 2^63-1"
+            )
+
+
+@dataclass(frozen=True)
+class TrainRefusal:
+    """Why there is no update: a code and nothing else."""
+
+    code: RefusalCode
+
+
+TrainReply = TrainUpdate | TrainRefusal
+
+
+def encode_request(request: TrainRequest) -> bytes:
+    """Write a request as one frame."""
+    return _frame(1, [request.plan, request.instruction, _packed_bytes(request.weights)])
+
+
+def encode_reply(reply: TrainReply) -> bytes:
+    """Write a reply as one frame."""
+    if isinstance(reply, TrainRefusal):
+        return _frame(3, [struct.pack("<B", reply.code)])
+    sequence = struct.pack("<Q", reply.ledger_sequence)
+    return _frame(
+        2, [_packed_bytes(reply.update), reply.plan_digest.encode(), sequence, reply.ledger_hash.encode()]
+    )
+
+
+def read_request(read_exactly: Callable[[int], bytes]) -> TrainRequest:
+    """Read one request frame.
+
+    Args:
+        read_exactly: returns exactly so many bytes or raises.
+
+    Raises:
+        MessageError: the frame is of another kind, too large or malformed.
+    """
+    _, parts = _read_frame(read_exactly, {1: (DOCUMENT_BYTES_MAX, DOCUMENT_BYTES_MAX, PACKED_BYTES_MAX)})
+    return TrainRequest(parts[0], parts[1], _packed_array(parts[2]))
+
+
+def read_reply(read_exactly: Callable[[int], bytes]) -> TrainReply:
+    """Read one reply frame.
+
+    Raises:
+        MessageError: the frame is of another kind, too large or malformed.
+    """
+    short = SHORT_PART_BYTES_MAX
+    kind, parts = _read_frame(read_exactly, {2: (PACKED_BYTES_MAX, short, short, short), 3: (1,)})
+    if kind == 3:
+        return TrainRefusal(refusal_code(parts[0][0] if parts[0] else 0))
+    if len(parts[2]) != 8:
+        raise MessageError(f"the reply's ledger sequence has {len(parts[2])} bytes, expected 8")
+    return TrainUpdate(
+        _packed_array(parts[0]), _ascii(parts[1]), struct.unpack("<Q", parts[2])[0], _ascii(parts[3])
+    )
+
+
+def refusal_code(value: int) -> RefusalCode:
+    """Return the refusal code with this value.
+
+    Raises:
+        MessageError: no such code.
+    """
+    try:
+        return RefusalCode(value)
+    except ValueError as error:
+        raise MessageError(f"{value!r} is no refusal code") from error
+
+
+def _frame(kind: int, parts: list[bytes]) -> bytes:
+    head = MAGIC + struct.pack("<BB", kind, len(parts))
+    return head + b"".join(struct.pack("<I", len(part)) for part in parts) + b"".join(parts)
+
+
+def _read_frame(
+    read_exactly: Callable[[int], bytes], limits_by_kind: dict[int, tuple[int, ...]]
+) -> tuple[int, list[bytes]]:
+    head = read_exactly(6)
+    kind, count = head[4], head[5]
+    if head[:4] != MAGIC or kind not in limits_by_kind or count != len(limits_by_kind[kind]):
+        raise MessageError(
+            f"the frame begins with {head!r}; expected {MAGIC!r} and a kind of {sorted(limits_by_kind)}"
+        )
+    limits = limits_by_kind[kind]
+    lengths = struct.unpack(f"<{count}I", read_exactly(4 * count))
+    for index, (length, limit) in enumerate(zip(lengths, limits, strict=True)):
+        if length > limit:
+            raise MessageError(f"part {index} of the frame has {length} bytes; at most {limit} are read")
+    return kind, [read_exactly(length) for length in lengths]
+
+
+def _packed_bytes(packed: PackedWeights) -> bytes:
+    return packed.astype("<f4", copy=False).tobytes()
+
+
+def _packed_array(data: bytes) -> PackedWeights:
+    if len(data) % 4:
+        raise MessageError(f"a packed float32 array cannot have {len(data)} bytes")
+    return np.frombuffer(data, "<f4").astype(np.float32)
+
+
+def _check_packed(packed: PackedWeights) -> None:
+    if packed.dtype != np.float32 or packed.ndim != 1 or not 0 < packed.size <= PARAMETERS_MAX:
+        raise MessageError(
+            f"packed weights are {packed.dtype}{list(packed.shape)}; expected float32 [P], P up to {PARAMETERS_MAX}"
+        )
+
+
+def _is_digest(text: str) -> bool:
+    return len(text) == 64 and set(text) <= set("0123456789abcdef")
+
+
+def _ascii(data: bytes) -> str:
+    try:
+        return data.decode("ascii")
+    except UnicodeDecodeError as error:
+        raise MessageError("a text part of the frame is not ASCII") from error

@@ -1,0 +1,69 @@
+"""The command tree and the one place where errors become text and exit codes.
+
+Exit codes: 0 done; 1 refused or failed; 2 wrong usage or configuration; 3 identity, signature or release not trusted;
+4 privacy guard (ledger, egress); 5 a round or campaign did not reach its quorum; 130 interrupted. Any other exception
+is a bug and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import click
+import typer
+
+from federation.cli import artist, coordinator, demo, model, plates, studio
+from federation.cli.output import fail
+from federation.errors import FedrotoError
+from model.errors import ModelError
+
+app = typer.Typer(
+    name="fedroto",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Federated, privacy-preserving training of a rotoscoping model: better keyframes for artists, "
+    "and no image ever leaves a studio.",
+)
+demo.register(app)
+artist.register(app)
+app.add_typer(studio.app, name="studio")
+app.add_typer(studio.ledger_app, name="ledger")
+app.add_typer(studio.egress_app, name="egress")
+app.add_typer(coordinator.app, name="coordinator")
+app.add_typer(plates.app, name="plates")
+app.add_typer(model.app, name="model")
+
+
+@app.callback(invoke_without_command=True)
+def _version(
+    version: bool = typer.Option(False, "--version", help="Print the installed version and exit."),
+) -> None:
+    if version:
+        from importlib.metadata import version as installed
+
+        typer.echo(f"fedroto {installed('fedroto')}")
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run the command line and end the process with its exit code."""
+    as_json = "--json" in sys.argv
+    try:
+        status = app(standalone_mode=False)
+    except click.exceptions.Abort:
+        typer.echo("fedroto: interrupted", err=True)
+        sys.exit(130)
+    except KeyboardInterrupt:
+        typer.echo("fedroto: interrupted", err=True)
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except FedrotoError as error:
+        fail(error, as_json)
+        sys.exit(error.exit_code)
+    except ModelError as error:
+        fail(error, as_json)
+        sys.exit(1)
+    sys.exit(status if isinstance(status, int) else 0)

@@ -1,0 +1,125 @@
+"""Splines: Bezier, uniform cubic B-spline and polygon, as linear maps from controls to outline samples.
+
+A point is (in-tangent offset, centre, out-tangent offset), see ``model.shapes``. For every kind the
+outline is linear in those vectors, so one matrix per shape does the sampling and its transpose the fitting.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from model.errors import ShapeError
+from model.keyframes import FloatArray
+from model.shapes import ShapeKind
+
+IN, CENTRE, OUT = 0, 1, 2  # which of a point's three vectors
+
+
+def sample_count(points: int, kind: ShapeKind, closed: bool, samples_per_segment: int) -> int:
+    """How many outline samples [M] ``sampling_matrix`` makes; a polygon's samples are its vertices."""
+    if kind == "polygon":
+        return points
+    return points * samples_per_segment if closed else (points - 1) * samples_per_segment + 1
+
+
+@lru_cache(maxsize=256)
+def sampling_matrix(points: int, kind: ShapeKind, closed: bool, samples_per_segment: int) -> FloatArray:
+    """The linear map from a shape's controls to samples of its outline.
+
+    Args:
+        points: N.
+        kind: ``bezier``: sample ``i * samples_per_segment`` is point i itself. ``bspline``: the uniform cubic,
+            ``(C[i-1] + 4 C[i] + C[i+1]) / 6`` at the same index; an open one is extended so that it
+            begins and ends on its end points. ``polygon``: the vertices, whatever ``samples_per_segment`` is.
+        closed: False leaves out the segment from the last point to the first.
+        samples_per_segment: even steps of the curve's parameter, at least 1.
+
+    Returns:
+        [M, 3 N], read-only: ``samples = matrix @ controls.reshape(3 N, 2)`` with the three vectors of a
+        point in the order in-tangent offset, centre, out-tangent offset. M is ``sample_count(...)``.
+
+    Raises:
+        ShapeError: no points, no samples, or an unknown kind.
+    """
+    if points < 1 or samples_per_segment < 1:
+        raise ShapeError(f"{points} points with {samples_per_segment} samples per segment make no outline")
+    if kind == "bezier":
+        weights = _bezier_weights(points, closed, samples_per_segment)
+    elif kind == "bspline":
+        weights = _bspline_weights(points, closed, samples_per_segment)
+    elif kind == "polygon":
+        weights = np.zeros((points, points, 3))
+        weights[np.arange(points), np.arange(points), CENTRE] = 1.0
+    else:
+        raise ShapeError(f"curves of kind {kind!r} are unknown; use bezier, bspline or polygon")
+    matrix = weights.reshape(len(weights), 3 * points)
+    matrix.setflags(write=False)
+    return matrix
+
+
+def _parameters(points: int, closed: bool, samples_per_segment: int) -> tuple[np.ndarray, FloatArray]:
+    """Segment index and parameter 0..1 of every sample; the end of an open curve closes its last segment."""
+    segments = points if closed else points - 1
+    index = np.repeat(np.arange(segments), samples_per_segment)
+    u = np.tile(np.arange(samples_per_segment) / samples_per_segment, segments)
+    if not closed:
+        index, u = np.append(index, max(segments - 1, 0)), np.append(u, 1.0 if segments else 0.0)
+    return index, u
+
+
+def _bezier_weights(points: int, closed: bool, samples_per_segment: int) -> FloatArray:
+    left, u = _parameters(points, closed, samples_per_segment)
+    right = (left + 1) % points
+    b0, b1, b2, b3 = (1 - u) ** 3, 3 * u * (1 - u) ** 2, 3 * u**2 * (1 - u), u**3
+    weights = np.zeros((len(u), points, 3))
+    row = np.arange(len(u))  # one entry per row and statement, so += never meets an index twice
+    weights[row, left, CENTRE] += b0 + b1
+    weights[row, left, OUT] += b1
+    weights[row, right, CENTRE] += b2 + b3
+    weights[row, right, IN] += b2
+    return weights
+
+
+def _bspline_weights(points: int, closed: bool, samples_per_segment: int) -> FloatArray:
+    left, u = _parameters(points, closed, samples_per_segment)
+    basis = (
+        (1 - u) ** 3 / 6,
+        (3 * u**3 - 6 * u**2 + 4) / 6,
+        (-3 * u**3 + 3 * u**2 + 3 * u + 1) / 6,
+        u**3 / 6,
+    )
+    weights = np.zeros((len(u), points, 3))
+    row = np.arange(len(u))
+    for offset, b in zip((-1, 0, 1, 2), basis, strict=True):
+        i = left + offset
+        if closed:
+            weights[row, i % points, CENTRE] += b
+            continue
+        # Beyond an end: the reflection 2 C[end] - C[inner], which puts the curve's end on the end point.
+        inside = np.clip(i, 0, points - 1)
+        reflected = np.clip(2 * inside - i, 0, points - 1)
+        outside = i != inside
+        weights[row, inside, CENTRE] += np.where(outside, 2 * b, b)
+        weights[row, reflected, CENTRE] += np.where(outside, -b, 0.0)
+    return weights
+
+
+def outline(controls: ArrayLike, kind: ShapeKind, closed: bool, samples_per_segment: int) -> FloatArray:
+    """Samples of the outline, [..., M, 2] px, from controls [..., N, 3, 2]; see ``sampling_matrix``."""
+    points = np.asarray(controls, dtype=np.float64)
+    if points.ndim < 3 or points.shape[-2:] != (3, 2):
+        raise ShapeError(f"controls have shape {points.shape}; they are [..., points, 3, 2]")
+    n = points.shape[-3]
+    flat = points.reshape(*points.shape[:-3], 3 * n, 2)
+    return np.asarray(sampling_matrix(n, kind, closed, samples_per_segment) @ flat)
+
+
+def polygon_controls(vertices: ArrayLike) -> FloatArray:
+    """Controls [..., N, 3, 2] with zero tangents for vertices [..., N, 2]."""
+    centres = np.asarray(vertices, dtype=np.float64)
+    controls = np.zeros((*centres.shape[:-1], 3, 2))
+    controls[..., CENTRE, :] = centres
+    return controls

@@ -11,11 +11,13 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import ArrayLike
 
+from model.curve_fitting import BoolArray, fit_frame
 from model.errors import ShapeError
 from model.keyframes import FloatArray
 from model.shapes import ShapeKind
 
 IN, CENTRE, OUT = 0, 1, 2  # which of a point's three vectors
+SMOOTH_SINE_MAX = 0.01  # tangents within 0.6 degrees of one line count as smooth: float32 files round them
 
 
 def sample_count(points: int, kind: ShapeKind, closed: bool, samples_per_segment: int) -> int:
@@ -123,3 +125,80 @@ def polygon_controls(vertices: ArrayLike) -> FloatArray:
     controls = np.zeros((*centres.shape[:-1], 3, 2))
     controls[..., CENTRE, :] = centres
     return controls
+
+
+def smooth_points(controls: ArrayLike) -> BoolArray:
+    """Which points [N] are smooth: their two tangents lie on one line, on opposite sides, at every key.
+
+    Args:
+        controls: [..., N, 3, 2], all keys of a shape at once; a point with a zero tangent is not smooth.
+    """
+    points = np.asarray(controls, dtype=np.float64)
+    into, out = points[..., IN, :], points[..., OUT, :]
+    lengths = np.linalg.norm(into, axis=-1) * np.linalg.norm(out, axis=-1)
+    cross = into[..., 0] * out[..., 1] - into[..., 1] * out[..., 0]
+    opposite = (into * out).sum(-1) < 0
+    smooth = (lengths > 0) & opposite & (np.abs(cross) <= SMOOTH_SINE_MAX * lengths)
+    return np.asarray(smooth.all(axis=tuple(range(smooth.ndim - 1))))
+
+
+def fit_controls(
+    base: ArrayLike,
+    displacements_px: ArrayLike,
+    *,
+    kind: ShapeKind,
+    closed: bool,
+    samples_per_segment: int,
+    smooth: BoolArray | None = None,
+    trust: ArrayLike | None = None,
+) -> FloatArray:
+    """Move a spline so that its outline samples follow given displacements.
+
+    Centres and tangents move; smooth points keep their tangents on one line, cusps stay cusps, zero tangents
+    stay zero, and a segment too small to tell its own motion follows its neighbours. Where the displacements
+    are those of a shift, turn and scale, the controls are carried by exactly that. A polygon's vertices land
+    exactly on their samples.
+
+    Args:
+        base: controls before, [..., N, 3, 2] px.
+        displacements_px: movement of each sample of ``outline(base, ...)``, [..., M, 2] px.
+        kind: see ``sampling_matrix``.
+        closed: see ``sampling_matrix``.
+        samples_per_segment: see ``sampling_matrix``; 4 or more for a Bezier, so that its tangents are told.
+        smooth: points to keep smooth [N]; None judges by ``base`` alone (``smooth_points``). Pass the
+            artist's keys to ``smooth_points`` to judge by them: an in-between may be a little off the line.
+        trust: weight of each sample, [..., M] or [M], >= 0; None trusts all alike.
+
+    Returns:
+        Controls after, same shape as ``base``.
+
+    Raises:
+        ShapeError: shapes that do not fit each other, or values that are not finite.
+    """
+    points, moves = np.asarray(base, dtype=np.float64), np.asarray(displacements_px, dtype=np.float64)
+    before = outline(points, kind, closed, samples_per_segment)
+    if moves.shape != before.shape:
+        raise ShapeError(f"displacements have shape {moves.shape}, the outline samples {before.shape}")
+    weight = np.broadcast_to(1.0 if trust is None else np.asarray(trust, dtype=np.float64), before.shape[:-1])
+    if not (np.isfinite(points).all() and np.isfinite(moves).all() and np.isfinite(weight).all()):
+        raise ShapeError(
+            "controls, displacements or trust are not finite; leave such samples out with trust 0"
+        )
+    target = before + moves
+    if kind == "polygon":
+        after = points.copy()
+        after[..., CENTRE, :] = target
+        return after
+    n = points.shape[-3]
+    keep = smooth_points(points) if smooth is None else np.asarray(smooth, dtype=np.bool_)
+    matrix = sampling_matrix(n, kind, closed, samples_per_segment).reshape(-1, n, 3)
+    frames = [
+        fit_frame(matrix, b, t, keep, w)
+        for b, t, w in zip(
+            points.reshape(-1, n, 3, 2),
+            target.reshape(-1, *target.shape[-2:]),
+            weight.reshape(-1, weight.shape[-1]),
+            strict=True,
+        )
+    ]
+    return np.asarray(frames).reshape(points.shape)

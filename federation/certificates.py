@@ -109,9 +109,9 @@ def issue_server_certificate(
     """
     if not hosts:
         raise IdentityError("a server certificate needs at least one host name or address that studios dial")
+    names = [_general_name(host) for host in dict.fromkeys((*hosts, *LOOPBACK))]
     key = key or ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, hosts[0][:64])])
-    names = [_general_name(host) for host in dict.fromkeys((*hosts, *LOOPBACK))]
     issuer = authority.certificate.subject
     not_after = min(now + timedelta(days=days), authority.certificate.not_valid_after_utc)
     builder = (

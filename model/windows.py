@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from model.candidates import span_evidence
 from model.errors import ShapeError
 from model.evidence import Float32, SpanEvidence
 from model.frames import FrameSource
+from model.pictures import Pictures
 
 if TYPE_CHECKING:
     from model.matcher import Matcher
@@ -97,9 +99,6 @@ def cut_windows(
     Returns:
         Windows of `WINDOW_POINTS` samples; empty if the shape lives shorter than the shortest gap.
     """
-    from model.candidates import span_evidence
-    from model.pictures import Pictures
-
     samples = resample_circular(truth, WINDOW_POINTS)
     pictures = Pictures(frames)
     windows: list[Window] = []

@@ -1,0 +1,264 @@
+"""Prediction: the artist's keys and the pictures in, every frame between the keys out, with its confidence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from model.candidates import SpanReference, span_evidence, span_reference, with_smooth
+from model.curves import fit_controls, outline, smooth_points
+from model.errors import PredictionError
+from model.evidence import SpanEvidence
+from model.frames import FrameSource
+from model.network import SCALE_FLOOR, EvidenceTensors, RotoModel
+from model.pictures import Pictures
+from model.shapes import Shape
+from model.trackers import SHORTEST_SPAN, KeyFrames, check_keys, smooth
+from model.tracks import Points
+
+Progress = Callable[[int, int], None]
+"""Called with the number of frames done and in all."""
+
+SAMPLES_MIN: Final = 48
+"""Outlines with fewer samples are refined for the network, which looks at neighbours along the contour."""
+SHAPE_SAMPLES: Final = 96
+SHAPE_SAMPLES_PER_SEGMENT: Final = (4, 16)
+TOLERANCE: Final = 0.015
+"""Predicted error, in outline sizes, at which confidence is one half."""
+MISSING_PICTURE: Final = 0.01
+"""Error, in outline sizes, that a frame without a picture is taken to have at least, on top of its neighbours'."""
+
+
+@dataclass(frozen=True)
+class OutlinePrediction:
+    """Every frame of an outline from its first to its last key.
+
+    Attributes:
+        frames: [T] plate frames.
+        points: [T, M, 2] plate pixels; at keys exactly what was given.
+        confidence: [T] 0..1, 1 at keys.
+        log_scale: [T, M] log of the expected error in pixels.
+        next_key: the frame most worth a key: the largest expected error; None if every frame has a key.
+    """
+
+    frames: NDArray[np.int64]
+    points: Points
+    confidence: Points
+    log_scale: Points
+    next_key: int | None
+
+
+@dataclass(frozen=True)
+class ShapePrediction:
+    """Every frame of a shape from its first to its last key, as the artist's own controls.
+
+    Attributes:
+        frames: [T] plate frames.
+        controls: [T, N, 3, 2] on screen, plate pixels; at keys exactly ``shape.at(key)``.
+        feather: [T, N, 3, 2] feather offsets turned and scaled with the outline; None where there is none.
+        confidence: [T] 0..1, 1 at keys.
+        next_key: the frame most worth a key; None if every frame has one.
+    """
+
+    frames: NDArray[np.int64]
+    controls: Points
+    feather: Points | None
+    confidence: Points
+    next_key: int | None
+
+
+@dataclass
+class SpanMemory:
+    """Evidence of spans seen before on the same pictures: unchanged spans need no new tracking when a key moves."""
+
+    spans_max: int = 256
+    kept: dict[tuple[int, int, bytes], tuple[SpanEvidence, SpanReference]] = field(default_factory=dict)
+
+    def evidence(
+        self, model: RotoModel, pictures: Pictures, first: int, last: int, keys: Points
+    ) -> tuple[SpanEvidence, SpanReference]:
+        """The evidence of a span, gathered once."""
+        name = (first, last, keys.tobytes())
+        if name not in self.kept:
+            while len(self.kept) >= self.spans_max:
+                self.kept.pop(next(iter(self.kept)))
+            self.kept[name] = span_evidence(pictures, first, last, keys, matcher=model.matcher)
+        return self.kept[name]
+
+
+def predict_outline(
+    model: RotoModel,
+    frames: FrameSource | Pictures,
+    key_frames: KeyFrames,
+    key_points: Points,
+    progress: Progress | None = None,
+    *,
+    interpolation: Points | None = None,
+    memory: SpanMemory | None = None,
+) -> OutlinePrediction:
+    """Predict a closed outline between its keys.
+
+    Args:
+        model: the weights.
+        frames: the shot; pass `Pictures` to keep its caches between calls.
+        key_frames: [K] plate frames of the keys, increasing, at least two.
+        key_points: [K, M, 2] the outline there, plate pixels, point i the same place on the object at every key.
+        progress: called after every span.
+        interpolation: [T, M, 2] what the application shows between the keys; None takes Nuke's smooth rule.
+        memory: pass the same one again to reuse the evidence of unchanged spans; only for the same pictures and
+            matcher.
+
+    Returns:
+        All frames from the first to the last key. Points may lie outside the picture.
+
+    Raises:
+        KeyframeError: keys that cannot be interpolated.
+    """
+    pictures = frames if isinstance(frames, Pictures) else Pictures(frames)
+    check_keys(key_frames, key_points)
+    times = [int(frame) for frame in key_frames]
+    shown = smooth(times, key_points) if interpolation is None else interpolation
+    refinement = -(-SAMPLES_MIN // key_points.shape[1])
+    keys, points = refined(key_points, refinement), refined(shown, refinement)
+    spans = memory or SpanMemory()
+    expected = np.full(points.shape[:2], SCALE_FLOOR)  # outline sizes
+    sizes = np.empty(len(points))
+    for index, (first, last) in enumerate(pairwise(times)):
+        between = slice(first - times[0] + 1, last - times[0])
+        ends = np.ascontiguousarray(keys[index : index + 2])
+        points[[between.start - 1, between.stop]] = ends
+        evidence, reference = (
+            (None, span_reference(ends))
+            if last - first < SHORTEST_SPAN
+            else spans.evidence(model, pictures, first, last, ends)
+        )
+        sizes[between.start - 1 : between.stop + 1] = reference.size
+        if evidence is not None:
+            seen = with_smooth(evidence, reference, pictures, first, ends, points[between])
+            points[between], expected[between] = fuse(model, seen, reference)
+        if progress is not None:
+            progress(last - times[0] + 1, len(points))
+    _doubt_missing(pictures, times, expected)
+    points, expected = points[:, ::refinement], expected[:, ::refinement]
+    points[np.array(times) - times[0]] = key_points
+    error = expected.mean(axis=1)
+    error[np.array(times) - times[0]] = 0.0
+    return OutlinePrediction(
+        frames=np.arange(times[0], times[-1] + 1),
+        points=points,
+        confidence=1.0 / (1.0 + (error / TOLERANCE) ** 2),
+        log_scale=np.log(expected * sizes[:, None]),
+        next_key=times[0] + int(error.argmax()) if len(points) > len(times) else None,
+    )
+
+
+def fuse(model: RotoModel, evidence: SpanEvidence, reference: SpanReference) -> tuple[Points, Points]:
+    """Run the network on one span: points [T, M, 2] in plate pixels, expected error [T, M] in outline sizes."""
+    with torch.no_grad():
+        output = model.fusion(EvidenceTensors.stack([evidence]))
+    points = output.points[0].numpy().astype(np.float64) * reference.size + reference.origin
+    return points, np.exp(output.log_scale[0].numpy().astype(np.float64))
+
+
+def predict_shape(
+    model: RotoModel,
+    frames: FrameSource | Pictures,
+    shape: Shape,
+    progress: Progress | None = None,
+    *,
+    memory: SpanMemory | None = None,
+) -> ShapePrediction:
+    """Predict a shape between its keys on the artist's own points, tangents and feather.
+
+    Args:
+        model: the weights.
+        frames: the shot.
+        shape: at least two keys on different frames.
+        progress: called after every span.
+        memory: see `predict_outline`.
+
+    Returns:
+        Controls on screen; exact at the artist's keys, same points in the same order.
+
+    Raises:
+        PredictionError: fewer than two key frames, or fewer than two points.
+    """
+    times = shape.key_frames
+    if len(times) < 2:
+        raise PredictionError(
+            f"shape '{shape.name}' has keys on {len(times)} frame(s); set at least two to predict between"
+        )
+    if shape.points < 2 or (shape.kind == "polygon" and shape.points < 3):
+        raise PredictionError(
+            f"shape '{shape.name}' has {shape.points} point(s), which make no outline to track"
+        )
+    every = np.arange(times[0], times[-1] + 1)
+    controls = np.stack([shape.at(int(frame)) for frame in every])
+    low, high = SHAPE_SAMPLES_PER_SEGMENT
+    per_segment = int(np.clip(-(-SHAPE_SAMPLES // shape.points), low, high))
+    samples = outline(controls, shape.kind, shape.closed, per_segment)
+    key_rows = np.array(times) - times[0]
+    predicted = predict_outline(
+        model, frames, times, samples[key_rows], progress, interpolation=samples, memory=memory
+    )
+    fitted = controls.copy()
+    between = np.setdiff1d(np.arange(len(every)), key_rows)
+    if len(between):
+        fitted[between] = fit_controls(
+            controls[between],
+            predicted.points[between] - samples[between],
+            kind=shape.kind,
+            closed=shape.closed,
+            samples_per_segment=per_segment,
+            smooth=smooth_points(controls[key_rows]),
+        )
+    return ShapePrediction(
+        every,
+        fitted,
+        carried_feather(shape, every, controls, fitted),
+        predicted.confidence,
+        predicted.next_key,
+    )
+
+
+def carried_feather(shape: Shape, frames: NDArray[np.int64], before: Points, after: Points) -> Points | None:
+    """Feather offsets [T, N, 3, 2], turned and scaled as the outline around each point was by the prediction."""
+    if shape.feather is None:
+        return None
+    feather = shape.feather
+    offsets = np.stack([feather.at(int(frame)) @ shape.matrix(int(frame))[:2, :2].T for frame in frames])
+    old, new = (c[:, :, 1, 0] + 1j * c[:, :, 1, 1] for c in (before, after))
+    turned = np.zeros(old.shape, np.complex128)
+    weight = np.full(old.shape, 1e-9)
+    for step in (-2, -1, 1, 2):
+        arm, moved = np.roll(old, step, 1) - old, np.roll(new, step, 1) - new
+        turned += np.conj(arm) * moved
+        weight += np.abs(arm) ** 2
+    factor = np.where(weight > 1e-6, turned / weight, 1.0)[..., None]
+    carried = (offsets[..., 0] + 1j * offsets[..., 1]) * factor
+    return np.stack([carried.real, carried.imag], axis=-1)
+
+
+def refined(outlines: Points, factor: int) -> Points:
+    """Outlines [..., M, 2] with ``factor`` samples per edge; every factor-th is an old one. Always a copy."""
+    share = (np.arange(factor) / factor)[:, None]
+    following = np.roll(outlines, -1, axis=-2)
+    fine = outlines[..., :, None, :] * (1 - share) + following[..., :, None, :] * share
+    return np.asarray(fine.reshape(*outlines.shape[:-2], -1, 2).copy())
+
+
+def _doubt_missing(pictures: Pictures, times: list[int], expected: Points) -> None:
+    """Frames without a picture are never surer than their neighbours."""
+    keys = set(times)
+    error = expected.max(axis=0, keepdims=True)
+    for row in range(len(expected)):
+        frame = times[0] + row
+        if frame not in keys and not pictures.has(frame):
+            around = expected[max(row - 1, 0) : row + 2]
+            expected[row] = np.minimum(around.max(axis=0), error[0]) + MISSING_PICTURE

@@ -1,0 +1,115 @@
+"""The catalogue's tables, and opening its file."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+from federation.errors import IngestError
+
+VERSION = 1
+BUSY_S = 30.0
+"""How long another process may hold the file before we give up."""
+
+# Times are seconds since the epoch, UTC. An id compares without case, so that SH010 and sh010 cannot both exist.
+_STATEMENTS = (
+    """CREATE TABLE shows (
+        name TEXT PRIMARY KEY,
+        added_at INTEGER NOT NULL
+    ) STRICT""",
+    """CREATE TABLE shots (
+        id TEXT PRIMARY KEY COLLATE NOCASE,
+        show TEXT NOT NULL REFERENCES shows (name),
+        added_at INTEGER NOT NULL
+    ) STRICT""",
+    """CREATE TABLE packs (
+        shot TEXT PRIMARY KEY COLLATE NOCASE REFERENCES shots (id),
+        file TEXT NOT NULL UNIQUE,
+        epoch TEXT NOT NULL,
+        recipe TEXT NOT NULL,
+        frozen_digest TEXT NOT NULL,
+        windows INTEGER NOT NULL,
+        size_bytes INTEGER NOT NULL,
+        plate TEXT NOT NULL,
+        shapes_file TEXT NOT NULL,
+        first_frame INTEGER NOT NULL,
+        last_frame INTEGER NOT NULL,
+        width INTEGER NOT NULL,
+        height INTEGER NOT NULL,
+        made_at INTEGER NOT NULL
+    ) STRICT""",
+    """CREATE TABLE shapes (
+        shot TEXT NOT NULL COLLATE NOCASE REFERENCES shots (id),
+        path TEXT NOT NULL,
+        kind TEXT NOT NULL,
+        points INTEGER NOT NULL,
+        keyframes INTEGER NOT NULL,
+        windows INTEGER NOT NULL,
+        skipped TEXT,
+        PRIMARY KEY (shot, path)
+    ) STRICT""",
+    """CREATE TRIGGER shots_keep_their_id BEFORE UPDATE ON shots
+        BEGIN SELECT RAISE (ABORT, 'a shot keeps its id and its show for ever'); END""",
+    """CREATE TRIGGER shots_stay BEFORE DELETE ON shots
+        BEGIN SELECT RAISE (ABORT, 'a shot stays in the catalogue for ever'); END""",
+)
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """Open a catalogue file, private to this user; make it where there is none.
+
+    Raises:
+        IngestError: damaged, locked, not writable, or made by another version of fedroto.
+    """
+    with catalogue_errors(path):
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)
+        try:
+            # No write-ahead log: it does not work on the network file systems that studios live on.
+            for pragma in (
+                "journal_mode=DELETE",
+                "synchronous=FULL",
+                "foreign_keys=ON",
+                "recursive_triggers=ON",
+            ):
+                connection.execute(f"PRAGMA {pragma}")
+            _prepare(connection, path)
+        except BaseException:
+            connection.close()
+            raise
+    return connection
+
+
+@contextlib.contextmanager
+def catalogue_errors(path: Path) -> Iterator[None]:
+    """Turn a failure of the database or the disk into an error that names the file."""
+    try:
+        yield
+    except (sqlite3.Error, OSError) as error:
+        raise IngestError(
+            f"the catalogue {path} cannot be used: {error}",
+            hint="check that it is on a local disk, writable, and not held by another process",
+        ) from error
+
+
+def _prepare(connection: sqlite3.Connection, path: Path) -> None:
+    if _version(connection) == 0:
+        connection.execute("BEGIN IMMEDIATE")
+        if _version(connection) == 0:  # nobody else was faster
+            for statement in _STATEMENTS:
+                connection.execute(statement)
+            connection.execute(f"PRAGMA user_version={VERSION}")
+        connection.execute("COMMIT")
+    if _version(connection) != VERSION:
+        raise IngestError(
+            f"the catalogue {path} has version {_version(connection)}, this fedroto has {VERSION}",
+            hint="install the fedroto that made it, or a newer one",
+        )
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])

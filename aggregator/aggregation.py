@@ -1,0 +1,119 @@
+"""The norm-clipped weighted mean of a round's updates.
+
+Each update is scaled down to the plan's ``norm_max`` if it is longer, weighted by the public weight of the studio's
+size tier, and the weighted sum is divided by the sum of weights. A studio can therefore move the mean by at most
+``norm_max`` times its share of the weights, whatever it sends: under local noise this keeps nearly all of the
+protection of the robust rules at none of their cost (they pick the update with the least noise, which is the
+attacker's).
+
+Sums run in float64 over updates ordered by studio and round, one update in memory at a time, so that the same set of
+updates gives the same bits in whatever order they arrived.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from aggregator.validation import norm
+from federation.errors import RoundError
+from federation.messages import PackedWeights
+
+Mean = npt.NDArray[np.float64]  # [P]
+
+
+@dataclass(frozen=True)
+class Contribution:
+    """One update that enters the mean.
+
+    Attributes:
+        studio: who sent it.
+        server_round: the round whose question it answers.
+        weight: its weight in the mean, already discounted if it is late.
+        load: reads the packed update, float32 [P]; called once.
+    """
+
+    studio: str
+    server_round: int
+    weight: float
+    load: Callable[[], PackedWeights]
+
+
+def stale_weight(weight: float, staleness: int) -> float:
+    """Discount the weight of an update that is ``staleness`` rounds late.
+
+    Source: Nguyen et al., Federated Learning with Buffered Asynchronous Aggregation (AISTATS 2022), section 5:
+    ``1 / sqrt(1 + staleness)``.
+    """
+    return weight / math.sqrt(1 + staleness)
+
+
+def norm_clipped_mean(contributions: Iterable[Contribution], *, parameters: int, norm_max: float) -> Mean:
+    """Average updates, each clipped to ``norm_max``.
+
+    Args:
+        contributions: at least one; at most one per studio and round; any order.
+        parameters: length P of every update.
+        norm_max: Euclidean norm beyond which an update is scaled down.
+
+    Returns:
+        float64 [P], of norm at most ``norm_max``.
+
+    Raises:
+        RoundError: there is none, a studio counts twice, a weight is not positive, or an update is not finite
+            float32 [P] (validation has to come first).
+    """
+    ordered = sorted(contributions, key=lambda one: (one.studio, one.server_round))
+    if not ordered:
+        raise RoundError("there is no update to average")
+    total = np.zeros(parameters, np.float64)
+    weights = 0.0
+    for index, one in enumerate(ordered):
+        if index and (one.studio, one.server_round) == (
+            ordered[index - 1].studio,
+            ordered[index - 1].server_round,
+        ):
+            raise RoundError(f"studio {one.studio} would count twice for round {one.server_round}")
+        if not (math.isfinite(one.weight) and one.weight > 0):
+            raise RoundError(f"the weight of studio {one.studio} is {one.weight}, expected a positive number")
+        total += one.weight * _clipped(one, parameters, norm_max)
+        weights += one.weight
+    return total / weights
+
+
+def apply_mean(base: PackedWeights, mean: Mean) -> PackedWeights:
+    """Move the base weights by a round's mean update.
+
+    Args:
+        base: float32 [P].
+        mean: float64 [P].
+
+    Returns:
+        float32 [P].
+
+    Raises:
+        RoundError: the lengths differ or a weight would no longer be a finite float32.
+    """
+    if base.shape != mean.shape:
+        raise RoundError(f"the mean has {mean.size} values, the weights have {base.size}")
+    with np.errstate(over="ignore"):
+        moved = (base.astype(np.float64) + mean).astype(np.float32)
+    if not np.isfinite(moved).all():
+        raise RoundError("the round's mean would make a weight infinite; the weights are left as they were")
+    return moved
+
+
+def _clipped(one: Contribution, parameters: int, norm_max: float) -> Mean:
+    update = one.load()
+    if update.dtype != np.float32 or update.shape != (parameters,) or not np.isfinite(update).all():
+        raise RoundError(
+            f"the update of studio {one.studio} is {update.dtype}{list(update.shape)} or not finite; "
+            f"expected finite float32 [{parameters}]"
+        )
+    length = norm(update)
+    clipped: Mean = update.astype(np.float64)
+    return clipped * (norm_max / length) if length > norm_max else clipped

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from federation import certificates, keys
-from federation.config import FederationConfig, StudioConfig, load_studio_config
+from federation.config import FederationConfig, ShowConsent, StudioConfig, load_studio_config
 from federation.config_text import federation_toml, studio_toml
 from federation.documents import DOCUMENT_BYTES_MAX
 from federation.durable import make_private_dir, read_bounded, write_atomic
@@ -134,6 +134,21 @@ def join(
     write_atomic(held, kit.plan_key_pem.encode())
     write_atomic(home.coordinator / "kit.json", kit_file)
     return kit
+
+
+def record_consent(root: Path, show: str, consent: ShowConsent) -> StudioConfig:
+    """Write one show's consent into the studio's settings; every other setting stays, comments of one's own do not.
+
+    Raises:
+        ConfigError: the settings are not valid, or the show's name is none.
+    """
+    home = StudioHome(root)
+    config = load_studio_config(home.config)
+    fields = config.model_dump(mode="python")
+    fields["shows"] = {**fields["shows"], show: consent.model_dump(mode="python")}
+    changed = StudioConfig.from_fields(fields)
+    write_atomic(home.config, studio_toml(changed).encode())
+    return changed
 
 
 def load_kit(root: Path) -> JoinKit:

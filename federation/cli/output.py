@@ -1,7 +1,7 @@
 """What goes to the terminal: results to stdout, progress and errors to stderr.
 
-An error is ``fedroto: error: what, with the values`` and, where there is a next step, ``fedroto: hint: ...``; lower case,
-no full stop. With ``--json`` stdout carries exactly one JSON object, errors included.
+An error is ``fedroto: error: what, with the values`` and, where there is a next step, ``fedroto: hint: ...``;
+lower case, no full stop. With ``--json`` stdout carries exactly one JSON object, errors included.
 """
 
 from __future__ import annotations

@@ -1,0 +1,74 @@
+"""Child processes that never outlive their parent: own group, killed with the parent, stopped group by group."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import IO
+
+PR_SET_PDEATHSIG = 1
+STOP_S = 10.0
+_LIBC = ctypes.CDLL(None, use_errno=True)
+
+Child = subprocess.Popen[bytes]
+
+
+def start(
+    argv: Sequence[str | Path],
+    *,
+    stdout: IO[bytes] | int | None = None,
+    stderr: IO[bytes] | int | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Child:
+    """Start a program in a process group of its own, which gets SIGTERM when this process dies, however it dies.
+
+    Must be called from the main thread: Linux sends the signal when the *thread* that started the child ends.
+
+    Args:
+        argv: program and arguments.
+        stdout: where its output goes; None inherits.
+        stderr: where its errors go; None inherits.
+        environment: variables added to this process's own.
+    """
+    return subprocess.Popen(
+        list(map(str, argv)),
+        stdin=subprocess.DEVNULL,
+        stdout=stdout,
+        stderr=stderr,
+        process_group=0,
+        preexec_fn=_die_with_parent,
+        env={**os.environ, **(environment or {})},
+    )
+
+
+def stop(children: Iterable[Child], *, patience_s: float = STOP_S) -> None:
+    """Ask every child to end, wait, then kill what is left of each one's process group."""
+    children = list(children)
+    for child in children:
+        signal_group(child, signal.SIGTERM)
+    deadline = time.monotonic() + patience_s
+    for child in children:
+        try:
+            child.wait(max(0.05, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            pass
+        finally:
+            signal_group(child, signal.SIGKILL)  # also grandchildren that stayed behind in the group
+            child.wait()
+
+
+def signal_group(child: Child, number: signal.Signals) -> None:
+    """Signal a child's whole process group, if there is any of it left."""
+    try:
+        os.killpg(child.pid, number)
+    except ProcessLookupError:
+        return
+
+
+def _die_with_parent() -> None:
+    _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -1,0 +1,161 @@
+"""``fedroto studio``, ``fedroto ledger`` and ``fedroto egress``: what a studio's TD and security team run."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from federation.cli.output import Json, progress, show, table
+
+app = typer.Typer(no_args_is_help=True, help="A studio's node: join, ingest, train.")
+ledger_app = typer.Typer(no_args_is_help=True, help="What a studio's privacy budget was spent on.")
+egress_app = typer.Typer(no_args_is_help=True, help="What left a studio, byte for byte.")
+Home = typer.Option(..., "--home", help="The studio's folder: keys, ledger, catalogue, packs.")
+
+
+@app.command()
+def init(
+    home: Path = Home,
+    name: str = typer.Option(..., help="The studio's name in the federation: a-z, 0-9, . _ -"),
+    federation: str = typer.Option(..., help="The federation's name."),
+    tier: str = typer.Option("s", help="Size tier to ask for: a public bucket of shot counts."),
+    as_json: bool = Json,
+) -> None:
+    """Make the studio's keys here and write the join request, which holds no secret."""
+    from federation.config import StudioConfig
+    from federation.set_up import init_studio
+
+    config = StudioConfig.from_fields({"name": name, "federation": federation})
+    result = init_studio(home, config, size_tier=tier, now=datetime.now(UTC))
+    show(
+        result,
+        as_json,
+        lambda done: (
+            f"{done.home} is set up\nnode key  {done.fingerprint}\n"
+            f"send {done.request} to the coordinator; no secret is in it, and the private key never leaves {done.home}"
+        ),
+    )
+
+
+@app.command()
+def join(
+    kit: Path = typer.Argument(..., help="The join kit that the coordinator sent back."),
+    home: Path = Home,
+    fingerprint: str | None = typer.Option(None, help="The plan key's fingerprint, as read out by phone."),
+    as_json: bool = Json,
+) -> None:
+    """Take in the coordinator's join kit and say exactly what will leave this studio."""
+    from federation import set_up
+    from federation.flower.bundle import build_bundle, bundle_digest
+
+    joined = set_up.join(
+        home,
+        _read(kit),
+        now=datetime.now(UTC),
+        bundle_digest=bundle_digest(build_bundle()),
+        plan_key_fingerprint=fingerprint,
+    )
+    result = {
+        "federation": joined.federation,
+        "studio": joined.studio,
+        "size_tier": joined.size_tier,
+        "fleet_address": joined.fleet_address,
+        "service_address": joined.service_address,
+    }
+    show(
+        result,
+        as_json,
+        lambda done: (
+            f"{done['studio']} joined {done['federation']} at {done['fleet_address']}, size tier {done['size_tier']}\n"
+            "what leaves this building: one noised float32 array of weight differences a round, the plan's id and "
+            "the ledger's head; nothing else\nsee it: fedroto egress preview, fedroto egress log"
+        ),
+    )
+
+
+@app.command()
+def consent(
+    show_name: str = typer.Argument(..., metavar="SHOW"),
+    home: Path = Home,
+    by: str = typer.Option(..., "--by", help="Who allows it: a name, a contract, a ticket."),
+    until: datetime | None = typer.Option(None, formats=["%Y-%m-%d"], help="Last day, inclusive; default: no end."),
+    withdraw: bool = typer.Option(False, "--withdraw", help="Training on this show is no longer allowed."),
+    as_json: bool = Json,
+) -> None:
+    """Allow training on a show, or withdraw it; without consent a show is never trained on."""
+    from federation.config import ShowConsent
+    from federation.set_up import record_consent
+
+    last: date | None = until.date() if until else None
+    entry = ShowConsent(training_allowed=not withdraw, allowed_until=last, allowed_by=by)
+    record_consent(home, show_name, entry)
+    show(
+        {"show": show_name, "training_allowed": not withdraw},
+        as_json,
+        lambda done: (
+            f"{done['show']}: training {'allowed' if done['training_allowed'] else 'withdrawn'} by {by}"
+        ),
+    )
+
+
+@app.command()
+def ingest(
+    source: Path = typer.Argument(..., help="Folder of shots: each a folder with plates and a .nk or .json."),
+    home: Path = Home,
+    show_name: str = typer.Option(..., "--show", help="The show that these shots belong to, for ever."),
+    force: bool = typer.Option(False, "--force", help="Cut the windows again even where nothing changed."),
+    as_json: bool = Json,
+) -> None:
+    """Read plates and shapes into the catalogue and cut training windows; bad shots are reported, the rest goes on."""
+    from studio_node.ingest import ingest as run_ingest
+
+    result = run_ingest(home, source, show=show_name, force=force, progress=progress)
+    show(result, as_json, _ingest_text)
+    if result.rejected and not result.shots:
+        raise typer.Exit(1)
+
+
+@app.command()
+def run(
+    home: Path = Home,
+    as_json: bool = Json,
+) -> None:
+    """Serve rounds until stopped: a runner that reads plates and an uplink that has the network, as two processes."""
+    from studio_node.node import run as run_node
+
+    raise typer.Exit(run_node(home, progress=progress))
+
+
+@app.command()
+def runner(home: Path = Home) -> None:
+    """Only the runner, for a user or container that can read plates and has no network."""
+    from studio_node.runner import run as run_runner
+
+    raise typer.Exit(run_runner(home))
+
+
+@app.command()
+def uplink(home: Path = Home) -> None:
+    """Only the uplink, for a user that has the network and cannot read plates."""
+    from studio_node.uplink import run as run_uplink
+
+    raise typer.Exit(run_uplink(home))
+
+
+def _read(path: Path) -> bytes:
+    from federation.documents import DOCUMENT_BYTES_MAX
+    from federation.durable import read_bounded
+
+    return read_bounded(path, 2 * DOCUMENT_BYTES_MAX)
+
+
+def _ingest_text(result: Any) -> str:
+    lines = [
+        f"{len(result.shots)} shots, {result.shapes} shapes, {result.keyframes} keyframes, {result.windows} windows"
+    ]
+    if result.rejected:
+        lines.append(table(["rejected", "why"], [[r.source, r.reason] for r in result.rejected]))
+    return "\n".join(lines)

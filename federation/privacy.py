@@ -85,7 +85,7 @@ def epsilon(events: Iterable[PrivacyEvent], delta: float) -> float:
         PlanError: delta is out of range.
     """
     _check_delta(delta)
-    return _epsilon(_merged(events), delta)
+    return _epsilon(merge_events(events), delta)
 
 
 @lru_cache(maxsize=256)
@@ -110,7 +110,7 @@ def renyi_epsilon(events: Iterable[PrivacyEvent], delta: float) -> float:
     of Balle et al., "Hypothesis testing interpretations and Rényi DP" (2020), theorem 21.
     """
     _check_delta(delta)
-    merged = _merged(events)
+    merged = merge_events(events)
     if not merged:
         return 0.0
     spent = ((order, sum(renyi_divergence(event, order) for event in merged)) for order in RENYI_ORDERS)
@@ -179,7 +179,7 @@ class RenyiFilter:
 
     def spent(self, events: Iterable[PrivacyEvent]) -> float:
         """Return the divergence that these events have used."""
-        return math.fsum(renyi_divergence(event, self.order) for event in _merged(events))
+        return math.fsum(renyi_divergence(event, self.order) for event in merge_events(events))
 
     def fraction(self, events: Iterable[PrivacyEvent]) -> float:
         """Return which part of the lifetime allowance these events have used: 0 none, 1 all; it adds up."""
@@ -213,7 +213,7 @@ def _converted(order: int, divergence: float, delta: float) -> float:
     return divergence + math.log((order - 1) / order) - (math.log(delta) + math.log(order)) / (order - 1)
 
 
-def _merged(events: Iterable[PrivacyEvent]) -> tuple[PrivacyEvent, ...]:
+def merge_events(events: Iterable[PrivacyEvent]) -> tuple[PrivacyEvent, ...]:
     """Join events of the same constants, drop empty ones, and put them in one order (composition has none)."""
     steps: dict[tuple[float, float], int] = {}
     for event in events:

@@ -38,9 +38,9 @@ def canonical_json(value: Any) -> bytes:
     """
     try:
         text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    except (TypeError, ValueError) as error:
+        return text.encode()
+    except (TypeError, ValueError) as error:  # ValueError: also half a surrogate pair, which UTF-8 cannot say
         raise DocumentError(f"the value cannot be written as canonical JSON: {error}") from error
-    return text.encode()
 
 
 def digest(data: bytes) -> str:
@@ -106,7 +106,11 @@ class SignedDocument:
             signature = base64.b64decode(fields["signature"], validate=True)
         except binascii.Error as error:
             raise DocumentError(f"the document's signature is not base64: {error}") from error
-        return cls(fields["kind"], fields["payload"].encode(), fields["key_id"], signature)
+        try:
+            payload = fields["payload"].encode()
+        except UnicodeEncodeError as error:
+            raise DocumentError(f"the document's payload is not UTF-8: {error}") from error
+        return cls(fields["kind"], payload, fields["key_id"], signature)
 
     def verified(self, kind: str, public_key: PublicKey) -> dict[str, Any]:
         """Return the payload's fields once kind and signature hold.

@@ -88,20 +88,18 @@ def test_every_setting_is_written_and_reads_back_when_it_is_not_the_default(tmp_
     [
         (
             load_studio_config,
-            STUDIO,
             "policy.epsilom_lifetime = 8.0",
             "policy.epsilom_lifetime",
             "epsilon_lifetime",
         ),
         (
             load_studio_config,
-            STUDIO,
             "[shows.x]\ntraining_alowed = true",
             "shows.x.training_alowed",
             "training_allowed",
         ),
-        (load_federation_config, FEDERATION, "plan.rouns = 1", "plan.rouns", "rounds"),
-        (load_federation_config, FEDERATION, "[size_tiers.q]\nshots = 1", "size_tiers.q", None),
+        (load_federation_config, "plan.rouns = 1", "plan.rouns", "rounds"),
+        (load_federation_config, "[size_tiers.q]\nshots = 1", "size_tiers.q", None),
     ],
 )
 def test_an_unknown_key_is_an_error_with_its_path(tmp_path, load, line, said, hint):

@@ -1,0 +1,458 @@
+"""The coordinator's run: claimed by this process, its token on disk, questions out and replies in.
+
+The coordinator process claims its own run's task and plays the round loop itself; no ServerApp code is ever executed.
+A run that this coordinator did not start is finished as failed. Everything here talks to the SuperLink on loopback
+(Flower's control and runtime APIs).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from flwr.app import Metadata, RecordDict
+from flwr.app.message import make_message
+from flwr.common.constant import SUPERLINK_NODE_ID, ErrorCode, SubStatus
+from flwr.proto.control_pb2 import StartRunRequest
+from flwr.proto.fab_pb2 import Fab
+from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest, ObjectTree
+from flwr.proto.message_pb2 import Message as MessageProto
+from flwr.proto.node_pb2 import Node as NodeProto
+from flwr.proto.runtime_pb2 import (
+    AcquireTaskRequest,
+    GetNodesRequest,
+    PullAppMessagesRequest,
+    PullTaskInputRequest,
+    PushAppMessagesRequest,
+    PushTaskOutputRequest,
+    SendTaskHeartbeatRequest,
+)
+from flwr.supercore.constant import TaskType
+from flwr.supercore.control.control_http_client import ControlHttpClient
+from flwr.supercore.error import ApiErrorCode
+from flwr.supercore.inflatable.inflatable_protobuf_utils import (
+    make_pull_object_fn_protobuf,
+    make_push_object_fn_protobuf,
+)
+from flwr.supercore.interceptors import RuntimeTokenHttpInterceptor, SuperExecAuthHttpInterceptor
+from flwr.supercore.protobuf.client import ProtobufClientInterceptor
+from flwr.supercore.runtime import RuntimeHttpClient
+
+from federation.durable import write_atomic
+from federation.errors import FlowerError, MessageError
+from federation.flower.bundle import bundle_digest
+from federation.flower.heartbeat import Heartbeat
+from federation.flower.objects import put_together, take_apart
+from federation.flower.roster import COMPONENT, Node, StudioRoster, SuperLinkAccess
+from federation.flower.transport import AnsweredError, Client, UnreachableError, open_client, translated
+
+TRAIN = "train"
+ASK_AGAIN = int(ErrorCode.MESSAGE_UNAVAILABLE)
+"""Error code 3: the question or its reply is gone; ask the studio again, it answers from its stored update."""
+HEARTBEAT_S = 10.0  # the SuperLink gives a claimed task up 60 s after its last heartbeat
+REPLY_PULL_S = (
+    20.0  # a reply's objects are pulled this long through a SuperLink restart, then asked for again
+)
+FOREIGN_RUN = "not started by this federation's coordinator"
+_OWN_NODE = NodeProto(node_id=SUPERLINK_NODE_ID)
+
+
+class RunLostError(FlowerError):
+    """The run's token is dead (its heartbeat lapsed, or somebody stopped it): open a new run."""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What came back for one question.
+
+    Attributes:
+        message_id: as :meth:`FederationRun.push` returned it.
+        content: the studio's records, not yet validated; None if there is an error instead.
+        error_code: Flower's error code (see ``ASK_AGAIN``), or None.
+    """
+
+    message_id: str
+    content: RecordDict | None
+    error_code: int | None
+
+
+class FederationRun:
+    """One Flower run, claimed by this process, whose token is kept on disk.
+
+    Opening continues the persisted run if its token still works (questions pending there stay answerable) and starts
+    a new one otherwise. Methods raise :class:`~federation.flower.transport.UnreachableError` while the SuperLink is
+    away (call again) and :class:`RunLostError` when the run is dead (call :meth:`open` again: same object, new run).
+
+    Use as a context manager: leaving it stops the heartbeat but does not finish the run, so that the next process
+    can continue it; :meth:`finish` ends it.
+
+    Attributes:
+        run_id: Flower's id of the open run.
+        resumed: whether :meth:`open` continued a run that an earlier process had started.
+    """
+
+    def __init__(self, access: SuperLinkAccess, state_path: Path, bundle: bytes) -> None:
+        """Prepare; nothing is called yet.
+
+        Args:
+            access: how to reach the SuperLink.
+            state_path: file for the run's token (0600), in the campaign's folder.
+            bundle: the app bundle that studios compare with their own installation.
+        """
+        self._access = access
+        self._state_path = state_path
+        self._bundle = bundle
+        self._roster = StudioRoster(access)
+        self._control = self._open(ControlHttpClient, [])
+        self._executor = self._open(
+            RuntimeHttpClient,
+            [
+                SuperExecAuthHttpInterceptor(
+                    master_secret=access.secret, protected_methods=["/flwr.proto.Runtime/AcquireTask"]
+                )
+            ],
+        )
+        self._client: RuntimeHttpClient | None = None
+        self._heartbeat: Heartbeat | None = None
+        self._lock: int | None = None
+        self.run_id = 0
+        self.resumed = False
+
+    def __enter__(self) -> Self:
+        """Take the coordinator's lock and open the run."""
+        try:
+            self._lock = _lock_exclusively(self._access.lock_path)
+            self.open()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Leave the run as it is, for the next process."""
+        self.close()
+
+    def open(self) -> None:
+        """Continue the persisted run, or start a new one.
+
+        Raises:
+            UnreachableError: the SuperLink is away; call again.
+            FlowerError: it refuses.
+        """
+        self._stop_client()
+        state = self._continued() or self._started()
+        self.run_id = state.run_id
+        self._client = self._token_client(state.token)
+        try:
+            with self._calling("enter the run"):
+                self._client.PullTaskInput(PullTaskInputRequest())
+        except AnsweredError as error:
+            # An earlier process has entered it already.
+            if not (self.resumed and error.code == ApiErrorCode.RUNTIME_TASK_START_FAILED):
+                raise
+        beating = self._token_client(state.token)
+        self._heartbeat = Heartbeat(
+            lambda: self._beat(beating), interval_s=HEARTBEAT_S, on_stop=beating.close, name="flower-run"
+        )
+
+    def nodes(self) -> list[Node]:
+        """Return all registered nodes, online or not, by studio name."""
+        return self._roster.nodes()
+
+    def register_studio(self, public_key: bytes, studio: str) -> int:
+        """Register a studio's node; see :meth:`StudioRoster.register`."""
+        return self._roster.register(public_key, studio)
+
+    def unregister_studio(self, node_id: int) -> None:
+        """Revoke a node; see :meth:`StudioRoster.unregister`."""
+        self._roster.unregister(node_id)
+
+    def push(self, node_id: int, content: RecordDict, ttl_s: float, *, server_round: int = 0) -> str:
+        """Ask a node and return the question's id; never waits for an answer.
+
+        The id is opaque, safe to keep on disk and good for this run only.
+
+        Raises:
+            UnreachableError: the SuperLink is away: it is not known whether the node was asked; ask again.
+            RunLostError: the run is dead.
+            FlowerError: the node is not registered or has never been online, or the SuperLink refuses.
+        """
+        metadata = Metadata(
+            run_id=self.run_id,
+            message_id="",
+            src_node_id=SUPERLINK_NODE_ID,
+            dst_node_id=node_id,
+            reply_to_message_id="",
+            group_id=str(server_round),
+            created_at=time.time(),
+            ttl=ttl_s,
+            message_type=TRAIN,
+        )
+        outgoing = take_apart(make_message(metadata, content))
+        client = self._live_client()
+        with self._calling(f"ask node {node_id}"):
+            answer = client.PushMessages(
+                PushAppMessagesRequest(messages_list=[outgoing.proto], message_object_trees=[outgoing.tree])
+            )
+            if list(answer.message_ids) != [outgoing.message_id]:
+                raise FlowerError(f"the SuperLink takes no question for node {node_id}: it is not registered")
+            push_object = make_push_object_fn_protobuf(
+                client.PushObject, _OWN_NODE, self.run_id, answer.session_id
+            )
+            outgoing.upload(set(answer.objects_to_push), push_object)
+        return str(_QuestionId(self.run_id, node_id, outgoing.message_id))
+
+    def pull(self, message_ids: Iterable[str]) -> Iterator[Reply]:
+        """Yield the replies that have arrived, one at a time: write each to disk before taking the next.
+
+        The SuperLink forgets a reply when it hands it out, and it destroys the stored reply of a node that is offline
+        at the moment of asking; so only questions to nodes that are online now are asked for, and the others stay
+        pending. An id of another run, or whose reply is lost, yields the error code ``ASK_AGAIN``.
+
+        Raises:
+            UnreachableError: the SuperLink is away; pull again.
+            RunLostError: the run is dead.
+            FlowerError: the SuperLink refuses.
+        """
+        questions = {text: _QuestionId.parse(text) for text in message_ids}
+        yield from (
+            Reply(text, None, ASK_AGAIN) for text, asked in questions.items() if asked.run_id != self.run_id
+        )
+        mine = {asked.message_id: text for text, asked in questions.items() if asked.run_id == self.run_id}
+        if not mine:
+            return
+        client = self._live_client()
+        with self._calling("pull replies"):
+            online = {node.node_id for node in client.GetNodes(GetNodesRequest()).nodes}
+            answerable = [name for name, text in mine.items() if questions[text].node_id in online]
+            if not answerable:
+                return
+            answer = client.PullMessages(PullAppMessagesRequest(message_ids=answerable))
+        for proto, tree in zip(answer.messages_list, answer.message_object_trees, strict=True):
+            if (text := mine.get(proto.metadata.reply_to_message_id)) is not None:
+                yield self._fetch(client, text, proto, tree)
+
+    def finish(self, *, completed: bool, details: str = "") -> None:
+        """End the run for good and forget its token.
+
+        Raises:
+            UnreachableError: the SuperLink is away; call again.
+            FlowerError: it refuses.
+        """
+        with contextlib.suppress(RunLostError), self._calling("finish the run"):
+            status = SubStatus.COMPLETED if completed else SubStatus.FAILED
+            self._live_client().PushTaskOutput(PushTaskOutputRequest(sub_status=status, details=details))
+        self._stop_client()
+        self._state_path.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Stop the heartbeat, close connections, release the lock; the run stays open for about a minute."""
+        self._stop_client()
+        for client in (self._roster, self._control, self._executor):
+            client.close()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def _continued(self) -> _RunState | None:
+        """Return the persisted run if its task can still be ours."""
+        state = _RunState.read(self._state_path)
+        self.resumed = False
+        if state is None:
+            return None
+        if state.bundle_digest != bundle_digest(self._bundle):
+            self._fail(state.token, "the coordinator was upgraded")
+            return None
+        token = state.token or self._claim(state.run_id)
+        if not token:
+            return None
+        client = self._token_client(token)
+        try:
+            with self._calling("continue the run"):
+                alive = client.SendTaskHeartbeat(SendTaskHeartbeatRequest()).success
+        except RunLostError:
+            alive = False
+        finally:
+            client.close()
+        self.resumed = bool(alive)
+        return self._remember(state.run_id, token) if alive else None
+
+    def _started(self) -> _RunState:
+        fab = Fab(hash_str=bundle_digest(self._bundle), content=self._bundle)
+        with self._calling("start a run"):
+            run_id = int(self._control.StartRun(StartRunRequest(fab=fab)).run_id)
+        if run_id == 0:
+            raise FlowerError(f"the SuperLink takes no app bundle of {len(self._bundle)} bytes")
+        self._remember(run_id, "")
+        token = self._claim(run_id)
+        if token is None:
+            raise UnreachableError(f"run {run_id} was started but its task is not there to claim")
+        return self._remember(run_id, token)
+
+    def _remember(self, run_id: int, token: str) -> _RunState:
+        state = _RunState(run_id, token, bundle_digest(self._bundle))
+        write_atomic(self._state_path, state.to_bytes(), 0o600)
+        return state
+
+    def _claim(self, run_id: int) -> str | None:
+        """Claim pending tasks until ours comes; the others are foreign."""
+        while True:
+            with self._calling("claim the run's task"):
+                claimed = self._executor.AcquireTask(AcquireTaskRequest(supported_task_types=list(TaskType)))
+            if not claimed.token:
+                return None
+            if claimed.task.run_id == run_id and claimed.task.type == TaskType.SERVER_APP:
+                return str(claimed.token)
+            self._fail(claimed.token, FOREIGN_RUN)
+
+    def _beat(self, client: RuntimeHttpClient) -> bool:
+        """Tell that we live; afterwards finish runs that somebody else has put there."""
+        try:
+            with self._calling("send the run's heartbeat"):
+                alive = bool(client.SendTaskHeartbeat(SendTaskHeartbeatRequest()).success)
+        except RunLostError:
+            return False
+        if alive:
+            with contextlib.suppress(FlowerError):
+                self._claim(0)
+        return alive
+
+    def _fail(self, token: str, details: str) -> None:
+        if not token:
+            return
+        client = self._token_client(token)
+        with contextlib.suppress(FlowerError), self._calling("finish a run"):
+            client.PushTaskOutput(PushTaskOutputRequest(sub_status=SubStatus.FAILED, details=details))
+        client.close()
+
+    def _fetch(self, client: RuntimeHttpClient, text: str, proto: MessageProto, tree: ObjectTree) -> Reply:
+        """Pull one reply's objects; what cannot be had is lost, because the SuperLink has forgotten the reply."""
+        deadline = time.monotonic() + REPLY_PULL_S
+        pull_object = make_pull_object_fn_protobuf(client.PullObject, _OWN_NODE, self.run_id)
+        while True:
+            try:
+                with self._calling("pull a reply"):
+                    message = put_together(proto, tree, pull_object, deadline=deadline)
+                break
+            except MessageError:
+                return Reply(text, None, ASK_AGAIN)
+            except UnreachableError:
+                if time.monotonic() >= deadline:
+                    return Reply(text, None, ASK_AGAIN)
+                time.sleep(0.5)
+        with contextlib.suppress(FlowerError), self._calling("confirm a reply"):
+            client.ConfirmMessageReceived(
+                ConfirmMessageReceivedRequest(
+                    node=_OWN_NODE, run_id=self.run_id, message_object_id=proto.metadata.message_id
+                )
+            )
+        if message.has_error():
+            return Reply(text, None, int(message.error.code))
+        return Reply(text, message.content, None)
+
+    def _live_client(self) -> RuntimeHttpClient:
+        if self._client is None or self._heartbeat is None:
+            raise RunLostError("no run is open")
+        if self._heartbeat.refused:
+            raise RunLostError(f"run {self.run_id} is no longer ours: its heartbeat was refused")
+        return self._client
+
+    @contextlib.contextmanager
+    def _calling(self, what: str) -> Iterator[None]:
+        try:
+            with translated(what):
+                yield
+        except AnsweredError as error:
+            if error.status in (401, 403):
+                raise RunLostError(str(error)) from error
+            raise
+
+    def _stop_client(self) -> None:
+        if self._heartbeat is not None:
+            self._heartbeat.stop()
+            self._heartbeat = None
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+
+    def _token_client(self, token: str) -> RuntimeHttpClient:
+        return self._open(RuntimeHttpClient, [RuntimeTokenHttpInterceptor(token)])
+
+    def _open(self, kind: type[Client], interceptors: Sequence[ProtobufClientInterceptor]) -> Client:
+        return open_client(
+            kind,
+            self._access.address,
+            self._access.ca_certificate,
+            interceptors,
+            component=COMPONENT,
+            loopback=True,
+        )
+
+
+@dataclass(frozen=True)
+class _QuestionId:
+    """A question's id: opaque to callers, it carries the run and the node that it is good for."""
+
+    run_id: int
+    node_id: int
+    message_id: str
+
+    def __str__(self) -> str:
+        return f"{self.run_id}.{self.node_id}.{self.message_id}"
+
+    @classmethod
+    def parse(cls, text: str) -> _QuestionId:
+        parts = text.split(".")
+        if len(parts) != 3 or not (parts[0].isdigit() and parts[1].isdigit()):
+            raise MessageError(f"{text!r} is not a question's id")
+        return cls(int(parts[0]), int(parts[1]), parts[2])
+
+
+@dataclass(frozen=True)
+class _RunState:
+    """What a restarted coordinator needs to continue the run; an empty token is not claimed yet."""
+
+    run_id: int
+    token: str
+    bundle_digest: str
+
+    def to_bytes(self) -> bytes:
+        return json.dumps(asdict(self)).encode()
+
+    @classmethod
+    def read(cls, path: Path) -> _RunState | None:
+        """Return the persisted state; None if there is none or it is not readable (a new run is always right)."""
+        try:
+            fields = json.loads(path.read_bytes())
+            return cls(int(fields["run_id"]), str(fields["token"]), str(fields["bundle_digest"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+
+def _lock_exclusively(path: Path) -> int:
+    """Hold a lock file until its descriptor is closed or the process ends.
+
+    Raises:
+        FlowerError: another process holds it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        raise FlowerError(
+            f"another coordinator process holds {path}",
+            hint="one coordinator process at a time works with a SuperLink; stop the other one",
+        ) from error
+    return descriptor

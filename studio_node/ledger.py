@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from federation.errors import BudgetError, LedgerError
 from federation.plan import LedgerHead, RoundInstruction
-from federation.privacy import accountant_name
+from federation.privacy import RENYI_ORDERS, accountant_name, order_for
 from studio_node.ledger_file import LedgerFile
 from studio_node.ledger_records import (
     AbortRecord,
@@ -179,13 +179,20 @@ class Ledger:
         self._append(AbortRecord(**self._chained(now), reserve=reservation.head.sequence))
 
     def adopt(
-        self, seen: LedgerHead, shows: Iterable[str], *, now: int, charges: Sequence[Charge] = ()
+        self,
+        seen: LedgerHead,
+        shows: Iterable[str],
+        *,
+        epsilon_lifetime: float,
+        now: int,
+        charges: Sequence[Charge] = (),
     ) -> None:
         """Continue a restored ledger after the head that the coordinator has seen.
 
         Args:
             seen: the coordinator's head.
             shows: every show that may have been charged in the lost records.
+            epsilon_lifetime: the studio's cap for any one shot.
             now: seconds since the epoch.
             charges: what is assumed to have been spent in them; none: everything these shows had left.
 
@@ -194,8 +201,11 @@ class Ledger:
         """
         if self.state.hashes.get(seen.sequence) == seen.hash:
             raise LedgerError(f"the ledger contains record {seen.sequence}; there is nothing to adopt")
+        fresh = (
+            order_for(charges[0].event, epsilon_lifetime, charges[0].delta) if charges else RENYI_ORDERS[0]
+        )
         accounts = tuple(
-            AccountCharge(show=show, renyi_order=self.state.orders.get(show, 2))
+            AccountCharge(show=show, renyi_order=self.state.orders.get(show, fresh))
             for show in sorted(set(shows))
         )
         chained = self._chained(now)

@@ -81,7 +81,9 @@ def consent(
     show_name: str = typer.Argument(..., metavar="SHOW"),
     home: Path = Home,
     by: str = typer.Option(..., "--by", help="Who allows it: a name, a contract, a ticket."),
-    until: datetime | None = typer.Option(None, formats=["%Y-%m-%d"], help="Last day, inclusive; default: no end."),
+    until: datetime | None = typer.Option(
+        None, formats=["%Y-%m-%d"], help="Last day, inclusive; default: no end."
+    ),
     withdraw: bool = typer.Option(False, "--withdraw", help="Training on this show is no longer allowed."),
     as_json: bool = Json,
 ) -> None:

@@ -6,6 +6,7 @@ import ctypes
 import os
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -68,6 +69,17 @@ def signal_group(child: Child, number: signal.Signals) -> None:
         os.killpg(child.pid, number)
     except ProcessLookupError:
         return
+
+
+def stop_on_signals() -> threading.Event:
+    """Return an event that SIGTERM or SIGINT sets; to be called in a long-running process's main thread.
+
+    A second signal while the process is stopping changes nothing: stopping is bounded everywhere.
+    """
+    stop_requested = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop_requested.set())
+    return stop_requested
 
 
 def _die_with_parent() -> None:

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from federation import child_process
-from federation.processes import stop_on_signals
 
 DELAY_FIRST_S, DELAY_MAX_S, STABLE_S = 0.5, 20.0, 60.0
 POLL_S = 0.1
@@ -52,7 +51,7 @@ def supervise(services: Sequence[Service], logs: Path, *, progress: Callable[[st
         progress: told of every start, end and restart.
     """
     logs.mkdir(parents=True, exist_ok=True)
-    stop_requested = stop_on_signals()
+    stop_requested = child_process.stop_on_signals()
     running = [_Running(service, logs / f"{service.name}.log") for service in services]
     try:
         while not stop_requested.is_set():

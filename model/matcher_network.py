@@ -136,7 +136,8 @@ def carried_offsets(outline: Tensor, estimate: Tensor) -> Tensor:
     growth = (after.norm(dim=-1) / before.norm(dim=-1).clamp(min=1e-3)).clamp(0.5, 2.0)[..., None]
     offsets = outline.new_tensor(INNER_OFFSETS_PX)[:, None]
     arms = (inner_normals(estimate) * growth)[:, :, None] * offsets
-    return (estimate[:, :, None] + arms).flatten(1, 2)
+    places: Tensor = estimate[:, :, None] + arms
+    return places.flatten(1, 2)
 
 
 def _smooth(outline: Tensor) -> Tensor:
@@ -182,7 +183,36 @@ def window(volume: Tensor, width: int, places: Tensor, stride: int) -> tuple[Ten
     Returns:
         ``[B, Q, 49]``, row by row, bilinear, zero outside the map; and the volume for its next reader.
     """
-    height = volume.shape[-1] // width
+    index, inside, part = _neighbours(places, stride, volume.shape[-1] // width, width)
+    values, volume = _Gather.apply(volume, index.flatten(2))  # type: ignore[no-untyped-call]
+    return _interpolated(values.view(inside.shape) * inside, part), volume
+
+
+def window_of_map(features: Tensor, level: Tensor, places: Tensor, stride: int) -> Tensor:
+    """The same windows correlated on the fly: less work than a volume where no gradient is needed.
+
+    Args:
+        features: queries ``[B, Q, C]``.
+        level: the map ``[B, C, H, W]``, or ``[1, C, H, W]`` where all queries look at one picture.
+        places: ``[B, Q, 2]``, pixels.
+        stride: of the map.
+
+    Returns:
+        ``[B, Q, 49]`` as `window`.
+    """
+    pictures, channels, height, width = level.shape
+    index, inside, part = _neighbours(places, stride, height, width)
+    cells = level.permute(0, 2, 3, 1).reshape(pictures, height * width, channels)
+    values = []
+    # One outline at a time: the blocks stay small enough for the allocator to keep their pages.
+    for row, wanted in enumerate(index.flatten(2)):
+        around = cells[row % pictures].index_select(0, wanted.flatten()).view(*wanted.shape, channels)
+        values.append((around * features[row, :, None]).sum(-1))
+    return _interpolated(torch.stack(values).view(inside.shape) * inside, part)
+
+
+def _neighbours(places: Tensor, stride: int, height: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Indices of the 8 by 8 cells around each place, which of them exist, and the places' fractions."""
     cell = places / stride - 0.5
     corner = cell.floor()
     part = (cell - corner)[..., None, None, :]
@@ -192,12 +222,13 @@ def window(volume: Tensor, width: int, places: Tensor, stride: int) -> tuple[Ten
     rows = corner[..., 1:].clamp(-limit, limit).long() + reach
     inside_columns, inside_rows = (columns >= 0) & (columns < width), (rows >= 0) & (rows < height)
     index = rows.clamp(0, height - 1)[..., :, None] * width + columns.clamp(0, width - 1)[..., None, :]
-    inside = inside_rows[..., :, None] & inside_columns[..., None, :]
-    values, volume = _Gather.apply(volume, index.flatten(2))  # type: ignore[no-untyped-call]
-    values = values.view(inside.shape) * inside
+    return index, inside_rows[..., :, None] & inside_columns[..., None, :], part
+
+
+def _interpolated(values: Tensor, part: Tensor) -> Tensor:
+    """8 by 8 values ``[B, Q, 8, 8]`` to 7 by 7 in between, flattened."""
     across = values[..., :-1] + (values[..., 1:] - values[..., :-1]) * part[..., 0]
-    down = across[..., :-1, :] + (across[..., 1:, :] - across[..., :-1, :]) * part[..., 1]
-    return down.flatten(2), volume
+    return (across[..., :-1, :] + (across[..., 1:, :] - across[..., :-1, :]) * part[..., 1]).flatten(2)
 
 
 class _AlongOutline(nn.Module):
@@ -271,18 +302,23 @@ def _geometry(outline: Tensor, estimate: Tensor, start: Tensor, log_scale: Tenso
     )
 
 
+def _worth_a_volume(level: Tensor) -> bool:
+    """Whether correlating queries with the whole map takes less time than three times with their windows."""
+    return level.shape[-2] * level.shape[-1] <= 4096
+
+
 class Matcher(nn.Module):
     """Finds an outline of one picture in another; frozen wherever predictions are made."""
 
     def __init__(self) -> None:
         super().__init__()
         # Channels last: a fifth to a third less time for the convolutions on a CPU, the same results.
-        self.encoder = Encoder().to(memory_format=torch.channels_last)
+        self.encoder = Encoder().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.update = Update()
 
     def refine(
         self, queries: Queries, maps: tuple[Tensor, ...], start: Tensor, *, iterations: int = 3
-    ) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+    ) -> tuple[list[Tensor], list[Tensor], list[Tensor | None]]:
         """Move an estimate to where the queries are found.
 
         Args:
@@ -293,9 +329,13 @@ class Matcher(nn.Module):
 
         Returns:
             For every iteration the points ``[B, N, 2]`` and the log of the Laplace error scale ``[B, N]``
-            (mean error is about twice the scale), and the correlation volumes, one for each stride.
+            (mean error is about twice the scale), and the correlation volumes, one for each stride (None
+            for large maps where no gradient is wanted: their windows are correlated one by one instead).
         """
-        volumes = [f @ level.flatten(2) for f, level in zip(queries.features, maps, strict=True)]
+        volumes = [
+            features @ level.flatten(2) if torch.is_grad_enabled() or _worth_a_volume(level) else None
+            for features, level in zip(queries.features, maps, strict=True)
+        ]
         batch, points = start.shape[:2]
         hidden = start.new_zeros(batch, points, _HIDDEN)
         log_scale = start.new_zeros(batch, points)
@@ -306,7 +346,11 @@ class Matcher(nn.Module):
             places = carried_offsets(queries.outline, estimate)
             seen = []
             for level, stride in enumerate(STRIDES):
-                cut, volumes[level] = window(volumes[level], maps[level].shape[-1], places, stride)
+                volume = volumes[level]
+                if volume is not None:
+                    cut, volumes[level] = window(volume, maps[level].shape[-1], places, stride)
+                else:
+                    cut = window_of_map(queries.features[level], maps[level], places, stride)
                 seen.append(cut.view(batch, points, -1))
             geometry = _geometry(queries.outline, estimate, start, log_scale.detach())
             out, hidden = self.update(torch.cat(seen, -1), geometry, hidden)

@@ -101,7 +101,7 @@ class _SmoothMap:
 
 def _turned(points: Tensor, matrix: Tensor) -> Tensor:
     """``matrix [B, 2, 2]`` on ``points [B, P, 2]``."""
-    return points @ matrix.transpose(1, 2)
+    return torch.bmm(points, matrix.transpose(1, 2))
 
 
 def _rotation(angle: Tensor) -> Tensor:
@@ -176,7 +176,7 @@ class _Blob:
         inner = _turned(points - self.centre, torch.linalg.inv(self.matrix))
         depth = self.radius_at(torch.atan2(inner[..., 1], inner[..., 0])) - inner.norm(dim=-1)
         scale = torch.linalg.det(self.matrix).abs().sqrt()[:, None]
-        return (depth * scale / self.softness + 0.5).clamp(0, 1)
+        return torch.clamp(depth * scale / self.softness + 0.5, 0, 1)
 
     def outline(self, dice: _Dice, points: int) -> Tensor:
         """Points along the edge, spaced by a smooth random density, ``[B, N, 2]``."""

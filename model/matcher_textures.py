@@ -86,7 +86,7 @@ def texture_bank(
 
 
 def _as_bytes(values: NDArray[np.floating]) -> NDArray[np.uint8]:
-    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(np.rint(values), 0, 255), np.uint8)
 
 
 def _resized(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -25,7 +25,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional
 
-from model.matcher_network import STRIDES, Matcher, carried_offsets, make_queries, window
+from model.matcher_network import INNER_OFFSETS_PX, STRIDES, Matcher, carried_offsets, make_queries, window
 from model.matcher_pictures import PicturePairs, draw_pairs
 from model.matcher_textures import installed_photographs, texture_bank
 
@@ -80,7 +80,7 @@ def draw_start(pairs: PicturePairs, generator: torch.Generator) -> Tensor:
 
 
 def _feature_loss(
-    volumes: list[Tensor], maps: tuple[Tensor, ...], pairs: PicturePairs, jitter: Tensor
+    volumes: list[Tensor | None], maps: tuple[Tensor, ...], pairs: PicturePairs, jitter: Tensor
 ) -> Tensor:
     """Cross-entropy of the true place within a window whose centre is off by a few cells."""
     places = carried_offsets(pairs.outline_first, pairs.outline_second)
@@ -91,6 +91,8 @@ def _feature_loss(
     weight = weight.flatten(1)
     total = weight.new_zeros(())
     for volume, level, stride in zip(volumes, maps, STRIDES, strict=True):
+        if volume is None:
+            continue
         seen = window(volume, level.shape[-1], places + jitter * stride, stride)[0] * 12.0
         row, column = (3 - jitter[..., 1]).unsqueeze(-1), (3 - jitter[..., 0]).unsqueeze(-1)
         cells = torch.arange(7)
@@ -117,7 +119,7 @@ def pair_loss(matcher: Matcher, pairs: PicturePairs, generator: torch.Generator)
         robust = 2 * torch.log1p(error / 2)
         likelihood = error * torch.exp(-log_scale) + 2 * log_scale
         total = total + share * ((robust + 0.25 * likelihood) * weight).sum()
-    jitter = torch.rand(batch, points * volumes[0].shape[1] // points, 2, generator=generator) * 5 - 2.5
+    jitter = torch.rand(batch, points * len(INNER_OFFSETS_PX), 2, generator=generator) * 5 - 2.5
     total = total + 0.15 * _feature_loss(volumes, second, pairs, jitter)
     last = ((estimates[-1] - pairs.outline_second).norm(dim=-1) * weight).sum()
     return total, last.detach()

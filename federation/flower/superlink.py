@@ -1,0 +1,30 @@
+"""Turns the calling process into Flower's SuperLink."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from federation.flower.version import check_flower_version, flower_environment
+
+
+def become_superlink(arguments: Sequence[str], flower_home: Path) -> None:
+    """Serve as ``flower-superlink`` in this process until SIGTERM.
+
+    Args:
+        arguments: flower-superlink's options.
+        flower_home: FLWR_HOME of this process and no other.
+
+    Raises:
+        FlowerError: the installed Flower is of another series.
+    """
+    check_flower_version()
+    environment = flower_environment(flower_home)
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.argv = ["flower-superlink", *arguments]
+    from flwr.superlink.cli.flower_superlink import flower_superlink
+
+    flower_superlink()

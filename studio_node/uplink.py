@@ -1,0 +1,262 @@
+"""The uplink: the studio's Flower node. It has the network and the node key, and cannot read plates.
+
+It takes instructions from the federation, compares the run's app bundle with the installed code, hands the message to
+the installed ClientApp (which asks the runner), and sends the reply. No trouble of network, coordinator or runner ends
+it: it ends on SIGTERM, or when the coordinator has revoked its key.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import random
+import signal
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from cryptography.hazmat.primitives.asymmetric import ec
+from flwr.app import Context, Message, RecordDict
+
+from federation.durable import make_private_dir, read_bounded
+from federation.errors import FlowerError, IdentityError, RefusalCode
+from federation.flower.bundle import build_bundle, bundle_digest
+from federation.flower.studio import FleetConnection, RunOverError
+from federation.flower.transport import UnreachableError
+from federation.homes import StudioHome
+from federation.journal import Journal
+from federation.keys import load_node_key, read_public_pem
+from federation.messages import TrainRefusal
+from federation.provisioning import JoinKit
+from federation.records import reply_records
+from studio_node.client_app import RUNNER_SOCKET, app, seconds_left
+
+POLL_MIN_S, POLL_MAX_S = 0.25, 2.0
+BACKOFF_FIRST_S, BACKOFF_MAX_S = 0.5, 15.0
+KIT_BYTES_MAX = 1 << 20
+
+
+@dataclass(frozen=True)
+class UplinkSettings:
+    """What an uplink needs.
+
+    Attributes:
+        fleet_address: host:port of the coordinator's fleet proxy.
+        ca_certificate: PEM of the federation's authority.
+        node_key: the studio's node key.
+        run_folder: private folder for the node id.
+        runner_socket: the runner's socket.
+        journal: JSON-lines file.
+    """
+
+    fleet_address: str
+    ca_certificate: bytes
+    node_key: ec.EllipticCurvePrivateKey
+    run_folder: Path
+    runner_socket: Path
+    journal: Path
+
+    @classmethod
+    def of_home(cls, root: Path) -> UplinkSettings:
+        """Return the settings that follow from a studio's home.
+
+        Raises:
+            IdentityError: the node key is missing or readable by others, or there is no join kit.
+            DocumentError: the join kit is malformed or not signed by the coordinator's key.
+        """
+        home = StudioHome(root)
+        plan_key = read_public_pem(read_bounded(home.coordinator / "plan_key.pub", KIT_BYTES_MAX))
+        kit = JoinKit.verified(read_bounded(home.coordinator / "kit.json", KIT_BYTES_MAX), plan_key=plan_key)
+        return cls(
+            fleet_address=kit.fleet_address,
+            ca_certificate=kit.ca_pem.encode(),
+            node_key=load_node_key(home.node_key).private,
+            run_folder=root / "run",
+            runner_socket=root / "run" / "runner.sock",
+            journal=root / "uplink.jsonl",
+        )
+
+
+def run(home: Path) -> None:
+    """Be the uplink of a studio's home in this process, until SIGTERM.
+
+    Raises:
+        IdentityError: the coordinator has revoked this studio's key or does not know it; or see UplinkSettings.
+    """
+    serve(UplinkSettings.of_home(home))
+
+
+def serve(settings: UplinkSettings) -> None:
+    """Be an uplink in this process, until SIGTERM; see :func:`run`."""
+    stop = threading.Event()
+
+    def stop_now(number: int, frame: FrameType | None) -> None:
+        del number, frame
+        stop.set()
+
+    signal.signal(signal.SIGTERM, stop_now)
+    signal.signal(signal.SIGINT, stop_now)
+    logging.getLogger("flwr").setLevel(logging.ERROR)
+    make_private_dir(settings.run_folder)
+    Uplink(settings, stop).work()
+
+
+class Uplink:
+    """The loop, with what it remembers between messages."""
+
+    def __init__(self, settings: UplinkSettings, stop: threading.Event) -> None:
+        """Prepare; nothing is called yet."""
+        self._settings = settings
+        self._stop = stop
+        self._journal = Journal(settings.journal, "uplink")
+        self._own_digest = bundle_digest(build_bundle())
+        self._approved_runs: set[int] = set()
+        self._connection = FleetConnection(
+            settings.fleet_address,
+            settings.ca_certificate,
+            settings.node_key,
+            settings.run_folder / "node.json",
+            stop,
+        )
+
+    def work(self) -> None:
+        """Take and answer instructions until told to stop.
+
+        Raises:
+            IdentityError: the coordinator has revoked this studio's key or does not know it.
+        """
+        self._journal.write("start", "started", bundle_digest=self._own_digest)
+        failures = 0
+        busy_at = time.monotonic()
+        try:
+            while not self._stop.is_set():
+                try:
+                    if self._step():
+                        busy_at = time.monotonic()
+                    failures = 0
+                except IdentityError as error:
+                    self._journal.write("revoked", str(error))
+                    raise
+                except BaseException as error:  # SystemExit and KeyboardInterrupt of Flower's, too
+                    if self._stop.is_set():
+                        break
+                    failures += 1
+                    self._trouble(error, failures)
+                    continue
+                # Right after work the next round is near; a node that has long been idle costs less.
+                idle_s = time.monotonic() - busy_at
+                self._stop.wait(min(POLL_MAX_S, max(POLL_MIN_S, 0.1 * idle_s)))
+        finally:
+            self._connection.close()
+            self._journal.write("stop", "stopped")
+
+    def _step(self) -> bool:
+        """Go online if need be, take one message if there is one and answer it; returns whether there was one."""
+        if not self._connection.active:
+            self._connection.activate()
+            self._journal.write("online", "online", node_id=str(self._connection.node_id))
+        message = self._connection.receive()
+        if message is None:
+            return False
+        self._journal.write(
+            "instruction",
+            f"instruction for round {message.metadata.group_id}",
+            message=message.metadata.message_id,
+            seconds_left=round(seconds_left(message), 1),
+        )
+        if seconds_left(message) <= 0:
+            self._journal.write("expired", "the instruction came too late; nothing was asked of the runner")
+            return True
+        reply = self._answer(message)
+        if reply is not None:
+            sent = self._connection.send(reply)
+            self._journal.write(
+                "reply",
+                "reply sent" if sent else "the reply was not taken: too late, or the run has ended",
+                message=message.metadata.message_id,
+                sent=sent,
+            )
+        return True
+
+    def _answer(self, message: Message) -> Message | None:
+        """Return the reply to a message; None if nobody waits for one."""
+        try:
+            approved = self._is_approved(message)
+        except RunOverError:
+            self._journal.write("run_over", "the run of this instruction has ended")
+            return None
+        except FlowerError as error:
+            self._journal.write("no_bundle", f"no app bundle to compare with: {error}")
+            return _refusal(message, RefusalCode.INTERNAL)
+        if not approved:
+            self._journal.write(
+                "bundle_mismatch",
+                "refused: the coordinator's app bundle is not the code that is installed here; are both sides of "
+                "the same release of fedroto?",
+            )
+            return _refusal(message, RefusalCode.BUNDLE_MISMATCH)
+        return self._in_thread(lambda: self._call_app(message))
+
+    def _is_approved(self, message: Message) -> bool:
+        """Compare the bundle's content (never its claimed hash) with the installation, once a run.
+
+        Raises:
+            FlowerError: the bundle cannot be had before the message expires.
+        """
+        run_id = message.metadata.run_id
+        failures = 0
+        while run_id not in self._approved_runs:
+            try:
+                if bundle_digest(self._connection.bundle_for(message)) != self._own_digest:
+                    return False
+                self._approved_runs = {run_id}
+            except UnreachableError as error:
+                failures += 1
+                if seconds_left(message) <= 0 or self._stop.is_set():
+                    raise
+                self._trouble(error, failures)
+        return True
+
+    def _call_app(self, message: Message) -> Message:
+        try:
+            context = Context(
+                run_id=message.metadata.run_id,
+                node_id=message.metadata.dst_node_id,
+                node_config={RUNNER_SOCKET: str(self._settings.runner_socket)},
+                state=RecordDict(),
+                run_config={},
+            )
+            return app(message, context)
+        except BaseException as error:
+            self._journal.write("app_error", f"the app failed: {type(error).__name__}: {error}")
+            return _refusal(message, RefusalCode.INTERNAL)
+
+    def _in_thread(self, call: Callable[[], Message]) -> Message | None:
+        """Run a call in a thread, so that SIGTERM ends the wait; None if it did."""
+        results: queue.Queue[Message] = queue.Queue()
+        threading.Thread(target=lambda: results.put(call()), name="client-app", daemon=True).start()
+        while not self._stop.is_set():
+            try:
+                return results.get(timeout=0.2)
+            except queue.Empty:
+                continue
+        return None
+
+    def _trouble(self, error: BaseException, failures: int) -> None:
+        pause_s = min(BACKOFF_MAX_S, BACKOFF_FIRST_S * 2 ** min(failures - 1, 10))
+        pause_s *= random.uniform(0.7, 1.0)  # noqa: S311 - spreads studios over time, nothing secret
+        hint = getattr(error, "hint", None)
+        self._journal.write(
+            "trouble",
+            f"{error}{f' ({hint})' if hint else ''}; trying again in {pause_s:.1f} s",
+            error=type(error).__name__,
+            failures=failures,
+        )
+        self._stop.wait(pause_s)
+
+
+def _refusal(message: Message, code: RefusalCode) -> Message:
+    return Message(reply_records(TrainRefusal(code)), reply_to=message)

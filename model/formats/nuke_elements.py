@@ -1,0 +1,130 @@
+"""What a ``curves`` knob holds, in Nuke's own terms: y up, three entries per point, flags as they are.
+
+``model.formats.nuke_curves`` reads these from text; ``model.formats.nuke_shapes`` turns them into shapes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from model.errors import KeyframeError
+from model.formats.tcl import error_at
+from model.keyframes import FloatArray, Keyed, default_slopes, stack
+
+
+@dataclass(frozen=True, slots=True)
+class Scalar:
+    """One number of a curve, constant or keyed.
+
+    Attributes:
+        frames: key times, () for a constant.
+        values: one per key; one for a constant.
+        slopes: (left, right) per key, or None for a key stored without slopes.
+        stretched: a key has handles of another length than 1, which a cubic in time cannot show.
+        expression: the expression that drives it in Nuke; then the numbers are only its last cached result.
+    """
+
+    frames: tuple[float, ...]
+    values: tuple[float, ...]
+    slopes: tuple[tuple[float, float] | None, ...]
+    stretched: bool = False
+    expression: str | None = None
+
+    def keyed(self) -> Keyed:
+        """The number as a curve; key times that do not increase raise KeyframeError."""
+        frames = self.frames or (0.0,)
+        if all(s is not None for s in self.slopes):
+            pairs = np.array(self.slopes, dtype=np.float64).reshape(-1, 2)
+            return Keyed(np.array(frames), np.array(self.values), pairs[:, 0], pairs[:, 1])
+        default_in, default_out = default_slopes(frames, self.values)
+        pairs = np.array(
+            [(i, o) if s is None else s for s, i, o in zip(self.slopes, default_in, default_out, strict=True)]
+        )
+        return Keyed(np.array(frames), np.array(self.values), pairs[:, 0], pairs[:, 1])
+
+
+def constant(value: float) -> Scalar:
+    """A number that does not change."""
+    return Scalar((), (value,), ((0.0, 0.0),))
+
+
+@dataclass(frozen=True, slots=True)
+class PointList:
+    """The entries of one ``cc``: three per point, left tangent, centre, right tangent."""
+
+    flags: int
+    entries: tuple[tuple[Scalar, Scalar], ...]
+    start: int
+
+    def scalars(self) -> Iterator[Scalar]:
+        """All numbers, x before y, entry by entry."""
+        for x, y in self.entries:
+            yield x
+            yield y
+
+    def key_times(self) -> FloatArray:
+        """The union of the key times of all its numbers; [0.] where none is keyed."""
+        distinct = {s.frames for s in self.scalars() if s.frames}
+        return np.unique(np.concatenate([np.array(f) for f in distinct])) if distinct else np.zeros(1)
+
+    def keyed(self, data: bytes) -> Keyed:
+        """All entries as one block, values [K, entries, 2], over the union of their key times."""
+        times = self.key_times()
+        shared = tuple(times.tolist())
+        scalars = list(self.scalars())
+        try:
+            if all(s.frames in ((), shared) for s in scalars):
+                return _shared_block(times, scalars)
+            return stack([s.keyed() for s in scalars], (len(self.entries), 2))
+        except KeyframeError as error:
+            raise error_at(data, self.start, str(error)) from error
+
+
+def _shared_block(times: FloatArray, scalars: list[Scalar]) -> Keyed:
+    """Numbers that share their key times, or are constant, as one block [K, entries, 2]."""
+    values = np.stack([np.broadcast_to(np.array(s.values), times.shape) for s in scalars], axis=1)
+    default_in, default_out = default_slopes(times, values)
+    sides = np.stack([default_in, default_out])
+    for column, scalar in enumerate(scalars):
+        for row, pair in enumerate(scalar.slopes if scalar.frames else ()):
+            if pair is not None:
+                sides[:, row, column] = pair
+    trailing = (len(times), len(scalars) // 2, 2)
+    return Keyed(times, values.reshape(trailing), sides[0].reshape(trailing), sides[1].reshape(trailing))
+
+
+@dataclass(frozen=True, slots=True)
+class Spline:
+    """A ``curvegroup``: what an artist calls a shape."""
+
+    name: str
+    flags: int
+    type_name: str
+    main: PointList
+    feather: PointList | None
+    transform: tuple[Scalar, ...]
+    attributes: dict[str, Scalar]
+    start: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stroke:
+    """A ``cubiccurve``: a paint stroke or a warp pin. Its place and name only."""
+
+    name: str
+    start: int
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A layer and what is in it, in drawing order."""
+
+    name: str
+    flags: int
+    transform: tuple[Scalar, ...]
+    attributes: dict[str, Scalar]
+    children: tuple[Layer | Spline | Stroke, ...]
+    start: int

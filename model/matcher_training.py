@@ -15,6 +15,7 @@ import logging
 import math
 import os
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -25,9 +26,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional
 
+from model.errors import WeightsError
 from model.matcher_network import INNER_OFFSETS_PX, STRIDES, Matcher, carried_offsets, make_queries, window
 from model.matcher_pictures import PicturePairs, draw_pairs
 from model.matcher_textures import installed_photographs, texture_bank
+from model.weights import save as save_weights
 
 _log = logging.getLogger(__name__)
 
@@ -154,8 +157,8 @@ class _Run:
         for name, moments in zip(names, self.optimiser.state_dict()["state"].values(), strict=False):
             state |= {f"moments.{name}.{k}": v for k, v in moments.items()}
         _save_whole(state, self.folder / "state.safetensors", about)
-        shipped = {f"matcher.{k}": v for k, v in self.average.items()}
-        _save_whole(shipped, self.folder / "matcher.safetensors", about)
+        shipped = {f"matcher.{k}": v.contiguous().numpy() for k, v in self.average.items()}
+        save_weights(self.folder / "matcher.safetensors", shipped, about)
 
     def resume(self) -> None:
         """Take up the last checkpoint, if the folder holds one of this recipe."""
@@ -166,7 +169,7 @@ class _Run:
             about = file.metadata()
             kept = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
         if json.loads(about["recipe"]) != asdict(self.recipe):
-            raise ValueError(f"{path} holds another recipe: {about['recipe']}; name another folder")
+            raise WeightsError(f"{path} holds another recipe: {about['recipe']}; name another folder")
         names = [name for name, _ in self.matcher.named_parameters()]
         self.matcher.load_state_dict({k: kept[f"weights.{k}"] for k in self.average})
         self.average = {k: kept[f"average.{k}"] for k in self.average}
@@ -183,19 +186,26 @@ def _save_whole(tensors: dict[str, Tensor], path: Path, about: dict[str, str]) -
     os.replace(partial, path)  # noqa: PTH105 (atomic over an existing file on every system)
 
 
-def pretrain(recipe: MatcherTraining, folder: Path, *, checkpoint_every_s: float = 180.0) -> Path:
+def pretrain(
+    recipe: MatcherTraining,
+    folder: Path,
+    *,
+    checkpoint_every_s: float = 180.0,
+    progress: Callable[[int, float], None] | None = None,
+) -> Path:
     """Train a matcher, or go on with the run that ``folder`` holds.
 
     Args:
         recipe: what to train.
         folder: takes ``matcher.safetensors`` (the averaged weights, to ship) and ``state.safetensors``.
         checkpoint_every_s: seconds between checkpoints.
+        progress: told the steps done and the last batch's mean error in pixels, after every step.
 
     Returns:
         The path of the averaged weights.
 
     Raises:
-        ValueError: the folder holds a run of another recipe.
+        WeightsError: the folder holds a run of another recipe.
     """
     folder.mkdir(parents=True, exist_ok=True)
     photographs = installed_photographs()
@@ -224,6 +234,8 @@ def pretrain(recipe: MatcherTraining, folder: Path, *, checkpoint_every_s: float
         if time.monotonic() - saved_at > checkpoint_every_s:
             run.save(sorted(photographs))
             saved_at = time.monotonic()
+        if progress is not None:
+            progress(run.step, float(error))
     run.save(sorted(photographs))
     return folder / "matcher.safetensors"
 

@@ -1,0 +1,116 @@
+"""The pretraining: exact truth in the pictures, repeatable runs, and runs that go on where they stopped."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from model.errors import WeightsError
+from model.matcher import Matcher
+from model.matcher_network import inner_normals
+from model.matcher_pictures import draw_pairs
+from model.matcher_textures import texture_bank
+from model.matcher_training import MatcherTraining, draw_start, learning_rate, pair_loss, pretrain
+from model.weights import TensorSpec, load
+
+TINY = MatcherTraining(steps=4, seed=3, pairs=1, picture_px=64, textures=4, warmup_steps=2)
+
+
+@pytest.fixture(scope="module")
+def bank() -> torch.Tensor:
+    return texture_bank(16, np.random.default_rng(1), {})
+
+
+def test_equal_generators_draw_equal_pairs_and_others_do_not(bank: torch.Tensor) -> None:
+    first, again, other = (
+        draw_pairs(bank, torch.Generator().manual_seed(seed), pairs=2, size=48, points=16)
+        for seed in (4, 4, 5)
+    )
+    assert torch.equal(first.second, again.second)
+    assert torch.equal(first.outline_second, again.outline_second)
+    assert not torch.equal(first.second, other.second)
+
+
+def test_the_object_looks_alike_along_its_true_outline_and_not_beside_it(bank: torch.Tensor) -> None:
+    pairs = draw_pairs(bank, torch.Generator().manual_seed(7), pairs=24, size=96, points=48)
+    near = (~pairs.sliding).float()[:, None] * pairs.seen
+
+    def colours(pictures: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+        grid = (places / 96 * 2 - 1)[:, :, None]
+        return functional.grid_sample(pictures, grid, align_corners=False)[..., 0]
+
+    def difference(shift: float) -> float:
+        inside_first = pairs.outline_first + 2 * inner_normals(pairs.outline_first)
+        inside_second = pairs.outline_second + (2 - shift) * inner_normals(pairs.outline_second)
+        gap = (colours(pairs.first, inside_first) - colours(pairs.second, inside_second)).abs().mean(1)
+        return float((gap * near).sum() / near.sum())
+
+    assert difference(0.0) < 0.6 * difference(8.0)
+
+
+def test_pictures_are_in_range_and_nearly_all_truth_is_known(bank: torch.Tensor) -> None:
+    pairs = draw_pairs(bank, torch.Generator().manual_seed(8), pairs=24, size=64, points=32)
+    assert pairs.first.min() >= 0
+    assert pairs.first.max() <= 1
+    assert pairs.known.mean() > 0.8
+    assert (pairs.seen <= pairs.known).all()
+    assert pairs.seen.mean() > 0.4
+
+
+def test_starts_are_off_by_up_to_a_dozen_pixels_or_hold_the_first_outline(bank: torch.Tensor) -> None:
+    generator = torch.Generator().manual_seed(9)
+    pairs = draw_pairs(bank, generator, pairs=40, size=64, points=32)
+    start = draw_start(pairs, generator)
+    held = (start == pairs.outline_first).flatten(1).all(1)
+    error = (start - pairs.outline_second).norm(dim=-1).mean(1)[~held]
+    assert 4 <= int(held.sum()) <= 22
+    assert error.min() > 0.4
+    assert error.max() < 12.5
+
+
+def test_the_learning_rate_rises_then_falls_to_zero() -> None:
+    recipe = MatcherTraining(steps=1000, warmup_steps=100)
+    rates = [learning_rate(recipe, step) for step in range(1000)]
+    assert np.argmax(rates) in (99, 100)
+    assert rates[-1] < 1e-3 * max(rates)
+    assert rates[0] < 0.02 * max(rates)
+
+
+def test_every_weight_gets_a_gradient_from_a_batch(bank: torch.Tensor) -> None:
+    torch.manual_seed(2)
+    matcher = Matcher()
+    torch.nn.init.normal_(matcher.update.out.weight, std=0.02)
+    generator = torch.Generator().manual_seed(1)
+    loss, _ = pair_loss(matcher, draw_pairs(bank, generator, pairs=2, size=64, points=16), generator)
+    loss.backward()
+    silent = [name for name, p in matcher.named_parameters() if p.grad is None or not p.grad.abs().max() > 0]
+    assert silent == []
+
+
+def test_a_run_that_was_cut_off_ends_as_one_that_was_not(tmp_path: Path) -> None:
+    class CutOff(Exception):
+        pass
+
+    def cut(step: int, error: float) -> None:
+        if step == 2:
+            raise CutOff
+
+    whole = load(pretrain(TINY, tmp_path / "whole"))
+    with pytest.raises(CutOff):
+        pretrain(TINY, tmp_path / "cut", checkpoint_every_s=-1.0, progress=cut)
+    halfway = load(tmp_path / "cut" / "matcher.safetensors")
+    resumed = load(pretrain(TINY, tmp_path / "cut"))
+    assert resumed.metadata["step"] == "4"
+    TensorSpec.of(Matcher()).require({name.removeprefix("matcher."): v for name, v in whole.tensors.items()})
+    for name, values in whole.tensors.items():
+        assert np.array_equal(values, resumed.tensors[name]), name
+    assert any(not np.array_equal(v, halfway.tensors[k]) for k, v in whole.tensors.items())
+
+
+def test_a_folder_with_another_recipe_is_refused(tmp_path: Path) -> None:
+    recipe = MatcherTraining(steps=1, pairs=1, picture_px=64, textures=4)
+    pretrain(recipe, tmp_path)
+    with pytest.raises(WeightsError, match="another recipe"):
+        pretrain(MatcherTraining(steps=1, seed=2, pairs=1, picture_px=64, textures=4), tmp_path)

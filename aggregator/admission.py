@@ -1,0 +1,109 @@
+"""How a studio is admitted: its join request in, its entry in the enrolment book and its join kit out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from aggregator.enrolment import EnrolledStudio, Enrolment
+from federation import keys
+from federation.config import FederationConfig, address, load_federation_config
+from federation.documents import DOCUMENT_BYTES_MAX
+from federation.durable import read_bounded, write_atomic
+from federation.errors import IdentityError
+from federation.flower.bundle import build_bundle, bundle_digest
+from federation.homes import CoordinatorHome
+from federation.provisioning import KIT_SCHEMA, JoinKit, JoinRequest
+
+
+@dataclass(frozen=True)
+class Admission:
+    """An admitted studio.
+
+    Attributes:
+        studio: its name.
+        size_tier: the bucket that was agreed, which may differ from the one asked for.
+        fingerprint: of the node key in the request.
+        kit: the file to send back; it holds no secret.
+        plan_key: fingerprint to read out by phone.
+    """
+
+    studio: str
+    size_tier: str
+    fingerprint: str
+    kit: Path
+    plan_key: str
+
+
+def admit(
+    home: Path,
+    request_file: Path,
+    kit_file: Path | None,
+    *,
+    now: datetime,
+    size_tier: str | None = None,
+    confirm: Callable[[JoinRequest], bool],
+) -> Admission:
+    """Admit the studio of a join request; admitting the same request again writes the same kit.
+
+    Args:
+        home: the coordinator's.
+        request_file: the ``.join-request`` that the studio sent.
+        kit_file: where the kit goes; None puts ``<studio>.kit`` beside the request.
+        now: the current time, with a time zone.
+        size_tier: the bucket to agree to; None takes the one that was asked for.
+        confirm: is shown the request and says whether its fingerprint was compared.
+
+    Raises:
+        IdentityError: the request is for another federation, was not confirmed, or the studio is enrolled otherwise.
+        ConfigError: the size tier is not one of the federation's.
+        SignatureError: the sender does not hold the node key.
+        DocumentError: malformed.
+    """
+    places = CoordinatorHome(home)
+    config = load_federation_config(places.config)
+    request = JoinRequest.verified(read_bounded(request_file, 2 * DOCUMENT_BYTES_MAX))
+    if request.federation != config.name:
+        raise IdentityError(
+            f"the join request is for federation {request.federation!r}, this one is {config.name!r}",
+            hint="let the studio set up a home for this federation",
+        )
+    tier = size_tier or request.size_tier
+    if tier not in config.size_tiers:
+        raise IdentityError(
+            f"size tier {tier!r} is none of this federation's: {', '.join(sorted(config.size_tiers))}"
+        )
+    if not confirm(request):
+        raise IdentityError(
+            f"studio {request.studio} was not admitted: its fingerprint {request.fingerprint} was not confirmed",
+            hint="read it out by phone, then repeat with --fingerprint",
+        )
+    with Enrolment(home) as enrolment:
+        enrolled = enrolment.admit(request.studio, tier, request.node_public_key, now=int(now.timestamp()))
+    kit = _kit(places, config, enrolled, now)
+    destination = kit_file or request_file.with_name(f"{request.studio}.kit")
+    write_atomic(destination, kit.signed(keys.load_plan_key(places.keys / keys.PLAN_KEY)))
+    return Admission(enrolled.name, tier, enrolled.fingerprint, destination, keys.fingerprint(kit.plan_key))
+
+
+def _kit(places: CoordinatorHome, config: FederationConfig, studio: EnrolledStudio, now: datetime) -> JoinKit:
+    plan_key = keys.load_plan_key(places.keys / keys.PLAN_KEY).public_key()
+    release_key = keys.load_release_key(places.keys / keys.RELEASE_KEY).public_key()
+    return JoinKit.from_payload(
+        {
+            "schema": KIT_SCHEMA,
+            "federation": config.name,
+            "studio": studio.name,
+            "size_tier": studio.size_tier,
+            "node_key": studio.fingerprint,
+            "fleet_address": address(config.hosts[0], config.fleet_port),
+            "service_address": address(config.hosts[0], config.service_port),
+            "ca_pem": read_bounded(places.ca, keys.KEY_FILE_BYTES_MAX).decode(),
+            "plan_key_pem": keys.public_pem(plan_key).decode(),
+            "release_key_pem": keys.public_pem(release_key).decode(),
+            "bundle_digest": bundle_digest(build_bundle()),
+            "created_at": int(now.timestamp()),
+        }
+    )

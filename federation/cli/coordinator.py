@@ -1,0 +1,157 @@
+"""``fedroto coordinator``: what the coordinator of a federation runs."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from federation.cli.output import Json, progress, show, table
+
+if TYPE_CHECKING:
+    from federation.provisioning import JoinRequest
+
+app = typer.Typer(
+    no_args_is_help=True, help="A federation's coordinator: admit studios, run rounds, release."
+)
+Home = typer.Option(..., "--home", help="The coordinator's folder: keys, enrolment, campaigns, releases.")
+
+
+@app.command()
+def init(
+    home: Path = Home,
+    name: str = typer.Option(..., help="The federation's name: a-z, 0-9, . _ -"),
+    host: list[str] = typer.Option(  # noqa: B008 - typer reads it
+        ...,
+        help="DNS name or address that studios dial; the first one stands in the join kits. Repeat for more.",
+    ),
+    fleet_port: int = typer.Option(9443, help="What studios' uplinks dial."),
+    service_port: int = typer.Option(9444, help="gRPC: releases."),
+    superlink_port: int = typer.Option(9100, help="Loopback only."),
+    as_json: bool = Json,
+) -> None:
+    """Make the federation's authority, certificates and signing keys."""
+    from federation.config import FederationConfig
+    from federation.set_up import init_coordinator
+
+    config = FederationConfig.from_fields(
+        {
+            "name": name,
+            "hosts": host,
+            "fleet_port": fleet_port,
+            "service_port": service_port,
+            "superlink_port": superlink_port,
+        }
+    )
+    result = init_coordinator(home, config, now=datetime.now(UTC))
+    show(
+        result,
+        as_json,
+        lambda done: (
+            f"{done.home} is set up\nplan key     {done.plan_key}\nrelease key  {done.release_key}\n"
+            "read these fingerprints out to studios by phone"
+        ),
+    )
+
+
+@app.command()
+def admit(
+    request: Path = typer.Argument(..., help="The .join-request that a studio sent."),
+    home: Path = Home,
+    tier: str | None = typer.Option(None, help="Size tier to agree to; default: the one asked for."),
+    fingerprint: str | None = typer.Option(
+        None, help="The node key's fingerprint, as the studio read it out; without it you are asked."
+    ),
+    kit: Path | None = typer.Option(None, help="Where the join kit goes; default: beside the request."),
+    as_json: bool = Json,
+) -> None:
+    """Admit a studio and write its join kit, which holds no secret."""
+    from aggregator.admission import admit as run_admit
+
+    def confirm(asked: JoinRequest) -> bool:
+        if fingerprint is not None:
+            return fingerprint == asked.fingerprint
+        return typer.confirm(
+            f"{asked.studio} has node key {asked.fingerprint}: did you compare it by phone?", err=True
+        )
+
+    result = run_admit(home, request, kit, now=datetime.now(UTC), size_tier=tier, confirm=confirm)
+    show(
+        result,
+        as_json,
+        lambda done: (
+            f"{done.studio} is admitted in size tier {done.size_tier}\nsend back {done.kit}\n"
+            f"plan key to read out: {done.plan_key}"
+        ),
+    )
+
+
+@app.command()
+def revoke(
+    studio: str = typer.Argument(..., help="The studio's name."),
+    home: Path = Home,
+    as_json: bool = Json,
+) -> None:
+    """Withdraw a studio's key: within seconds it can no longer dial in."""
+    from aggregator.enrolment import Enrolment
+
+    with Enrolment(home) as enrolment:
+        result = enrolment.revoke(studio, now=int(datetime.now(UTC).timestamp()))
+    show(
+        result,
+        as_json,
+        lambda done: f"{done.name} is {done.state}; its key {done.fingerprint} never comes back",
+    )
+
+
+@app.command()
+def studios(home: Path = Home, as_json: bool = Json) -> None:
+    """List the enrolled studios."""
+    from aggregator.enrolment import Enrolment
+
+    with Enrolment(home) as enrolment:
+        enrolled = enrolment.studios()
+    show(
+        {"studios": enrolled},
+        as_json,
+        lambda done: table(
+            ["studio", "tier", "state", "key"],
+            [[one.name, one.size_tier, one.state, one.fingerprint] for one in done["studios"]],
+        ),
+    )
+
+
+@app.command()
+def serve(home: Path = Home) -> None:
+    """Keep the SuperLink, the fleet proxy, the roster and the release service up until stopped."""
+    from aggregator.node import run as run_node
+
+    raise typer.Exit(run_node(home, progress=progress))
+
+
+@app.command(hidden=True)
+def part(
+    name: str = typer.Argument(..., help="superlink, fleet-proxy, roster or releases."),
+    home: Path = Home,
+) -> None:
+    """Run one of the standing processes by itself."""
+    if name == "superlink":
+        from aggregator.superlink import run_superlink
+
+        run_superlink(home)
+    elif name == "fleet-proxy":
+        from aggregator.fleet_proxy import run_fleet_proxy
+
+        run_fleet_proxy(home)
+    elif name == "roster":
+        from aggregator.roster_sync import run_roster_sync
+
+        run_roster_sync(home, progress=progress)
+    elif name == "releases":
+        from aggregator.service import run_release_service
+
+        run_release_service(home)
+    else:
+        raise typer.BadParameter(f"{name!r} is none of superlink, fleet-proxy, roster, releases")

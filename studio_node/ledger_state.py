@@ -40,6 +40,11 @@ class ReservedRound:
     hash: str
     update_digest: str | None = None
 
+    @property
+    def head(self) -> LedgerHead:
+        """The ledger's head with this charge as its newest record."""
+        return LedgerHead(sequence=self.record.sequence, hash=self.hash)
+
 
 @dataclass(frozen=True)
 class Account:

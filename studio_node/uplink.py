@@ -35,7 +35,7 @@ from federation.records import reply_records
 from studio_node.client_app import RUNNER_SOCKET, app, seconds_left
 
 POLL_MIN_S, POLL_MAX_S = 0.25, 2.0
-BACKOFF_FIRST_S, BACKOFF_MAX_S = 0.5, 15.0
+BACKOFF_FIRST_S, BACKOFF_MAX_S = 0.5, 5.0
 KIT_BYTES_MAX = 1 << 20
 
 
@@ -107,14 +107,22 @@ def serve(settings: UplinkSettings) -> None:
 class Uplink:
     """The loop, with what it remembers between messages."""
 
-    def __init__(self, settings: UplinkSettings, stop: threading.Event) -> None:
-        """Prepare; nothing is called yet."""
+    def __init__(
+        self, settings: UplinkSettings, stop: threading.Event, connection: FleetConnection | None = None
+    ) -> None:
+        """Prepare; nothing is called yet.
+
+        Args:
+            settings: what it needs.
+            stop: set to end the loop.
+            connection: to the federation; made from the settings by default.
+        """
         self._settings = settings
         self._stop = stop
         self._journal = Journal(settings.journal, "uplink")
         self._own_digest = bundle_digest(build_bundle())
         self._approved_runs: set[int] = set()
-        self._connection = FleetConnection(
+        self._connection = connection or FleetConnection(
             settings.fleet_address,
             settings.ca_certificate,
             settings.node_key,

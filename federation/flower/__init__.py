@@ -4,9 +4,12 @@
     version.py      which flwr this adapter was written for, and the environment of every process that loads it
     transport.py    one HTTP client set-up and one translation of failures into our errors
     objects.py      a Message to and from the objects that Flower moves one by one
-    coordinator.py  roster of studios, runs, questions out and replies in (control and runtime API, loopback)
+    heartbeat.py    a heartbeat thread that only sets a flag
+    roster.py       the studios' nodes that the SuperLink knows (control API, loopback)
+    run_state.py    what is kept on disk of a run
+    coordinator.py  the coordinator's run: questions out, replies in (runtime API, loopback)
     studio.py       a studio's connection through the fleet proxy (fleet API)
-    superlink.py    the SuperLink's own process
+    superlink.py    turns a process into a SuperLink
 
 Flower's client helpers are not used where they end or signal the process they run in (flwr 1.41: a 401 answer makes
 ``make_simple_http_retry_invoker`` send SIGINT, ``http_request_response`` calls ``sys.exit``); the generated clients

@@ -8,17 +8,15 @@ A run that this coordinator did not start is finished as failed. Everything here
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import json
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from flwr.app import Metadata, RecordDict
+from flwr.app import Message, Metadata, RecordDict
 from flwr.app.message import make_message
 from flwr.common.constant import SUPERLINK_NODE_ID, ErrorCode, SubStatus
 from flwr.proto.control_pb2 import StartRunRequest
@@ -50,17 +48,16 @@ from federation.durable import write_atomic
 from federation.errors import FlowerError, MessageError
 from federation.flower.bundle import bundle_digest
 from federation.flower.heartbeat import Heartbeat
-from federation.flower.objects import put_together, take_apart
+from federation.flower.objects import IncomingMessage, take_apart
 from federation.flower.roster import COMPONENT, Node, StudioRoster, SuperLinkAccess
+from federation.flower.run_state import QuestionId, RunState, lock_exclusively
 from federation.flower.transport import AnsweredError, Client, UnreachableError, open_client, translated
 
 TRAIN = "train"
 ASK_AGAIN = int(ErrorCode.MESSAGE_UNAVAILABLE)
 """Error code 3: the question or its reply is gone; ask the studio again, it answers from its stored update."""
 HEARTBEAT_S = 10.0  # the SuperLink gives a claimed task up 60 s after its last heartbeat
-REPLY_PULL_S = (
-    20.0  # a reply's objects are pulled this long through a SuperLink restart, then asked for again
-)
+UPLOAD_PAUSE_MAX_S = 60.0  # a reply of which nothing has come in for so long counts as lost
 FOREIGN_RUN = "not started by this federation's coordinator"
 _OWN_NODE = NodeProto(node_id=SUPERLINK_NODE_ID)
 
@@ -123,13 +120,14 @@ class FederationRun:
         self._client: RuntimeHttpClient | None = None
         self._heartbeat: Heartbeat | None = None
         self._lock: int | None = None
+        self._arriving: dict[str, _Arriving] = {}
         self.run_id = 0
         self.resumed = False
 
     def __enter__(self) -> Self:
         """Take the coordinator's lock and open the run."""
         try:
-            self._lock = _lock_exclusively(self._access.lock_path)
+            self._lock = lock_exclusively(self._access.lock_path)
             self.open()
         except BaseException:
             self.close()
@@ -210,21 +208,22 @@ class FederationRun:
                 client.PushObject, _OWN_NODE, self.run_id, answer.session_id
             )
             outgoing.upload(set(answer.objects_to_push), push_object)
-        return str(_QuestionId(self.run_id, node_id, outgoing.message_id))
+        return str(QuestionId(self.run_id, node_id, outgoing.message_id))
 
     def pull(self, message_ids: Iterable[str]) -> Iterator[Reply]:
         """Yield the replies that have arrived, one at a time: write each to disk before taking the next.
 
         The SuperLink forgets a reply when it hands it out, and it destroys the stored reply of a node that is offline
         at the moment of asking; so only questions to nodes that are online now are asked for, and the others stay
-        pending. An id of another run, or whose reply is lost, yields the error code ``ASK_AGAIN``.
+        pending. A reply that is still being uploaded is fetched bit by bit, without waiting for it. An id of another
+        run, or whose reply is lost, yields the error code ``ASK_AGAIN``.
 
         Raises:
             UnreachableError: the SuperLink is away; pull again.
             RunLostError: the run is dead.
             FlowerError: the SuperLink refuses.
         """
-        questions = {text: _QuestionId.parse(text) for text in message_ids}
+        questions = {text: QuestionId.parse(text) for text in message_ids}
         yield from (
             Reply(text, None, ASK_AGAIN) for text, asked in questions.items() if asked.run_id != self.run_id
         )
@@ -232,15 +231,10 @@ class FederationRun:
         if not mine:
             return
         client = self._live_client()
-        with self._calling("pull replies"):
-            online = {node.node_id for node in client.GetNodes(GetNodesRequest()).nodes}
-            answerable = [name for name, text in mine.items() if questions[text].node_id in online]
-            if not answerable:
-                return
-            answer = client.PullMessages(PullAppMessagesRequest(message_ids=answerable))
-        for proto, tree in zip(answer.messages_list, answer.message_object_trees, strict=True):
-            if (text := mine.get(proto.metadata.reply_to_message_id)) is not None:
-                yield self._fetch(client, text, proto, tree)
+        self._take_announced(client, {name: questions[text].node_id for name, text in mine.items()})
+        for name, text in mine.items():
+            if name in self._arriving and (reply := self._fetched(client, name, text)) is not None:
+                yield reply
 
     def finish(self, *, completed: bool, details: str = "") -> None:
         """End the run for good and forget its token.
@@ -264,9 +258,9 @@ class FederationRun:
             os.close(self._lock)
             self._lock = None
 
-    def _continued(self) -> _RunState | None:
+    def _continued(self) -> RunState | None:
         """Return the persisted run if its task can still be ours."""
-        state = _RunState.read(self._state_path)
+        state = RunState.read(self._state_path)
         self.resumed = False
         if state is None:
             return None
@@ -287,7 +281,7 @@ class FederationRun:
         self.resumed = bool(alive)
         return self._remember(state.run_id, token) if alive else None
 
-    def _started(self) -> _RunState:
+    def _started(self) -> RunState:
         fab = Fab(hash_str=bundle_digest(self._bundle), content=self._bundle)
         with self._calling("start a run"):
             run_id = int(self._control.StartRun(StartRunRequest(fab=fab)).run_id)
@@ -299,8 +293,8 @@ class FederationRun:
             raise UnreachableError(f"run {run_id} was started but its task is not there to claim")
         return self._remember(run_id, token)
 
-    def _remember(self, run_id: int, token: str) -> _RunState:
-        state = _RunState(run_id, token, bundle_digest(self._bundle))
+    def _remember(self, run_id: int, token: str) -> RunState:
+        state = RunState(run_id, token, bundle_digest(self._bundle))
         write_atomic(self._state_path, state.to_bytes(), 0o600)
         return state
 
@@ -335,25 +329,38 @@ class FederationRun:
             client.PushTaskOutput(PushTaskOutputRequest(sub_status=SubStatus.FAILED, details=details))
         client.close()
 
-    def _fetch(self, client: RuntimeHttpClient, text: str, proto: MessageProto, tree: ObjectTree) -> Reply:
-        """Pull one reply's objects; what cannot be had is lost, because the SuperLink has forgotten the reply."""
-        deadline = time.monotonic() + REPLY_PULL_S
+    def _take_announced(self, client: RuntimeHttpClient, node_ids: dict[str, int]) -> None:
+        """Ask which replies are there; the SuperLink forgets them with its answer, so they are kept here."""
+        with self._calling("pull replies"):
+            online = {node.node_id for node in client.GetNodes(GetNodesRequest()).nodes}
+            asked = [n for n, node_id in node_ids.items() if node_id in online and n not in self._arriving]
+            if not asked:
+                return
+            answer = client.PullMessages(PullAppMessagesRequest(message_ids=asked))
+        for proto, tree in zip(answer.messages_list, answer.message_object_trees, strict=True):
+            if proto.metadata.reply_to_message_id in node_ids:
+                self._arriving[proto.metadata.reply_to_message_id] = _Arriving(proto, tree)
+
+    def _fetched(self, client: RuntimeHttpClient, name: str, text: str) -> Reply | None:
+        """Return a reply whose objects are all here; None while they are still being uploaded.
+
+        What cannot be had is lost, because the SuperLink has forgotten the reply: it must be asked for again.
+        """
+        arriving = self._arriving[name]
         pull_object = make_pull_object_fn_protobuf(client.PullObject, _OWN_NODE, self.run_id)
-        while True:
-            try:
-                with self._calling("pull a reply"):
-                    message = put_together(proto, tree, pull_object, deadline=deadline)
-                break
-            except MessageError:
-                return Reply(text, None, ASK_AGAIN)
-            except UnreachableError:
-                if time.monotonic() >= deadline:
-                    return Reply(text, None, ASK_AGAIN)
-                time.sleep(0.5)
+        try:
+            with self._calling("pull a reply"):
+                if not arriving.fetch(pull_object):
+                    return None
+            message = arriving.build()
+        except MessageError:
+            del self._arriving[name]
+            return Reply(text, None, ASK_AGAIN)
+        del self._arriving[name]
         with contextlib.suppress(FlowerError), self._calling("confirm a reply"):
             client.ConfirmMessageReceived(
                 ConfirmMessageReceivedRequest(
-                    node=_OWN_NODE, run_id=self.run_id, message_object_id=proto.metadata.message_id
+                    node=_OWN_NODE, run_id=self.run_id, message_object_id=arriving.message_id
                 )
             )
         if message.has_error():
@@ -378,6 +385,7 @@ class FederationRun:
             raise
 
     def _stop_client(self) -> None:
+        self._arriving.clear()
         if self._heartbeat is not None:
             self._heartbeat.stop()
             self._heartbeat = None
@@ -399,60 +407,28 @@ class FederationRun:
         )
 
 
-@dataclass(frozen=True)
-class _QuestionId:
-    """A question's id: opaque to callers, it carries the run and the node that it is good for."""
+class _Arriving:
+    """A reply that the SuperLink has handed out and whose objects are still coming in."""
 
-    run_id: int
-    node_id: int
-    message_id: str
+    def __init__(self, proto: MessageProto, tree: ObjectTree) -> None:
+        self._proto = proto
+        self._tree = tree
+        self._incoming: IncomingMessage | None = None
+        self._progress_at = time.monotonic()
+        self.message_id = str(proto.metadata.message_id)
 
-    def __str__(self) -> str:
-        return f"{self.run_id}.{self.node_id}.{self.message_id}"
+    def fetch(self, pull_object: Callable[[str], bytes]) -> bool:
+        if self._incoming is None:
+            self._incoming = IncomingMessage(self._proto, self._tree)
+        before = self._incoming.fetched
+        complete = self._incoming.fetch(pull_object)
+        if self._incoming.fetched > before:
+            self._progress_at = time.monotonic()
+        elif time.monotonic() - self._progress_at > UPLOAD_PAUSE_MAX_S:
+            raise MessageError("the reply's upload has stopped")
+        return complete
 
-    @classmethod
-    def parse(cls, text: str) -> _QuestionId:
-        parts = text.split(".")
-        if len(parts) != 3 or not (parts[0].isdigit() and parts[1].isdigit()):
-            raise MessageError(f"{text!r} is not a question's id")
-        return cls(int(parts[0]), int(parts[1]), parts[2])
-
-
-@dataclass(frozen=True)
-class _RunState:
-    """What a restarted coordinator needs to continue the run; an empty token is not claimed yet."""
-
-    run_id: int
-    token: str
-    bundle_digest: str
-
-    def to_bytes(self) -> bytes:
-        return json.dumps(asdict(self)).encode()
-
-    @classmethod
-    def read(cls, path: Path) -> _RunState | None:
-        """Return the persisted state; None if there is none or it is not readable (a new run is always right)."""
-        try:
-            fields = json.loads(path.read_bytes())
-            return cls(int(fields["run_id"]), str(fields["token"]), str(fields["bundle_digest"]))
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
-
-
-def _lock_exclusively(path: Path) -> int:
-    """Hold a lock file until its descriptor is closed or the process ends.
-
-    Raises:
-        FlowerError: another process holds it.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(descriptor)
-        raise FlowerError(
-            f"another coordinator process holds {path}",
-            hint="one coordinator process at a time works with a SuperLink; stop the other one",
-        ) from error
-    return descriptor
+    def build(self) -> Message:
+        if self._incoming is None:
+            raise MessageError("nothing of the reply was fetched")
+        return self._incoming.build()

@@ -7,9 +7,8 @@ packed array (six objects in all).
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import cast
 
@@ -40,7 +39,6 @@ OBJECTS_MAX = 32
 MESSAGE_BYTES_MAX = PACKED_BYTES_MAX + 3 * (1 << 20)
 """Bytes of all objects of one message: the weights, the signed plan and instruction, and their frames."""
 REQUESTS_AT_ONCE = 4
-UNAVAILABLE_WAIT_S = 0.25
 
 
 @dataclass(frozen=True)
@@ -89,67 +87,88 @@ def take_apart(message: Message) -> OutgoingMessage:
         )
 
 
-def put_together(
-    proto: MessageProto, tree: ObjectTree, pull_object: Callable[[str], bytes], *, deadline: float
-) -> Message:
-    """Fetch a message's objects and build it.
+class IncomingMessage:
+    """An announced message whose objects are being fetched; what has been fetched is kept between attempts."""
 
-    Args:
-        proto: what was announced.
-        tree: names of all its objects.
-        pull_object: fetches one object; raises ObjectUnavailableError while it is still being uploaded.
-        deadline: ``time.monotonic()`` after which an object that is still being uploaded counts as lost.
+    def __init__(self, proto: MessageProto, tree: ObjectTree) -> None:
+        """Take note of what is to be fetched.
 
-    Raises:
-        MessageError: too many objects or bytes, an object is lost or not what its name says, or it cannot be built.
-        Exception: whatever ``pull_object`` raises otherwise.
-    """
-    names = list(dict.fromkeys(node.object_id for node in iterate_object_tree(tree)))
-    if not 0 < len(names) <= OBJECTS_MAX:
-        raise MessageError(f"the message has {len(names)} objects; 1 to {OBJECTS_MAX} are read")
-    contents: dict[str, bytes] = {}
-    budget = _ByteBudget(MESSAGE_BYTES_MAX)
-    with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
-        pulls = {name: pool.submit(_pull, name, pull_object, budget, deadline) for name in names}
+        Args:
+            proto: what was announced.
+            tree: names of all its objects.
+
+        Raises:
+            MessageError: too many objects.
+        """
+        self.message_id = str(proto.metadata.message_id)
+        self._missing = dict.fromkeys(node.object_id for node in iterate_object_tree(tree))
+        if not 0 < len(self._missing) <= OBJECTS_MAX:
+            raise MessageError(f"the message has {len(self._missing)} objects; 1 to {OBJECTS_MAX} are read")
+        self._contents: dict[str, bytes] = {}
+
+    @property
+    def fetched(self) -> int:
+        """Number of objects fetched so far."""
+        return len(self._contents)
+
+    def fetch(self, pull_object: Callable[[str], bytes]) -> bool:
+        """Fetch what is there, a few objects at a time, and return whether the message is complete.
+
+        Args:
+            pull_object: fetches one object; raises ObjectUnavailableError while it is still being uploaded.
+
+        Raises:
+            MessageError: an object is lost or not what its name says, or there are too many bytes.
+            Exception: whatever ``pull_object`` raises otherwise.
+        """
+        names = list(self._missing)
+        with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
+            for start in range(0, len(names), REQUESTS_AT_ONCE):
+                batch = names[start : start + REQUESTS_AT_ONCE]
+                self._keep({name: pool.submit(_pull, name, pull_object) for name in batch})
+        return not self._missing
+
+    def _keep(self, pulls: dict[str, Future[bytes | None]]) -> None:
+        first_error: BaseException | None = None
+        for name, pull in pulls.items():
+            if (error := pull.exception()) is not None:
+                first_error = first_error or error
+            elif (content := pull.result()) is not None:
+                self._contents[name] = content
+                del self._missing[name]
+        if sum(map(len, self._contents.values())) > MESSAGE_BYTES_MAX:
+            raise MessageError(f"the message has more than {MESSAGE_BYTES_MAX} bytes")
+        if first_error is not None:
+            raise first_error
+
+    def build(self) -> Message:
+        """Build the message from its objects, which are used up.
+
+        Raises:
+            MessageError: they do not fit together.
+        """
         try:
-            for name, pull in pulls.items():
-                contents[name] = pull.result()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-    message_id = proto.metadata.message_id
+            message = cast(Message, inflate_object_from_contents(self.message_id, self._contents))
+        except (KeyError, ValueError, TypeError, AttributeError, IndexError, RecursionError) as error:
+            raise MessageError(
+                f"the message's objects do not fit together: {type(error).__name__}"
+            ) from error
+        if not isinstance(message, Message):
+            raise MessageError(
+                f"the object {self.message_id[:16]} is a {type(message).__name__}, not a message"
+            )
+        message.metadata.__dict__["_message_id"] = self.message_id
+        return message
+
+
+def _pull(name: str, pull_object: Callable[[str], bytes]) -> bytes | None:
+    """Fetch one object; None if it is still being uploaded."""
     try:
-        message = cast(Message, inflate_object_from_contents(message_id, contents))
-    except (KeyError, ValueError, TypeError, AttributeError, IndexError, RecursionError) as error:
-        raise MessageError(f"the message's objects do not fit together: {type(error).__name__}") from error
-    if not isinstance(message, Message):
-        raise MessageError(f"the object {message_id[:16]} is a {type(message).__name__}, not a message")
-    message.metadata.__dict__["_message_id"] = message_id
-    return message
-
-
-class _ByteBudget:
-    def __init__(self, size_bytes_max: int) -> None:
-        self._left = size_bytes_max
-        self._size_bytes_max = size_bytes_max
-
-    def take(self, size_bytes: int) -> None:
-        self._left -= size_bytes
-        if self._left < 0:
-            raise MessageError(f"the message has more than {self._size_bytes_max} bytes")
-
-
-def _pull(name: str, pull_object: Callable[[str], bytes], budget: _ByteBudget, deadline: float) -> bytes:
-    while True:
-        try:
-            content = pull_object(name)
-            break
-        except ObjectPullError as error:
-            raise MessageError(f"object {name[:16]} of the message is lost") from error
-        except ObjectUnavailableError as error:
-            if time.monotonic() >= deadline:
-                raise MessageError(f"object {name[:16]} of the message was never uploaded") from error
-            time.sleep(UNAVAILABLE_WAIT_S)
-    budget.take(len(content))
+        content = pull_object(name)
+    except ObjectUnavailableError:
+        return None
+    except ObjectPullError as error:
+        raise MessageError(f"object {name[:16]} of the message is lost") from error
     if get_object_id(content) != name:
         raise MessageError(f"object {name[:16]} of the message has other content than its name says")
     return content

@@ -47,7 +47,7 @@ from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 from federation.durable import write_atomic
 from federation.errors import FlowerError, IdentityError, MessageError
 from federation.flower.heartbeat import Heartbeat
-from federation.flower.objects import put_together, take_apart
+from federation.flower.objects import IncomingMessage, take_apart
 from federation.flower.transport import AnsweredError, UnreachableError, open_client, translated
 
 COMPONENT = "fedroto-uplink"
@@ -56,8 +56,12 @@ HEARTBEAT_PAUSE_S = 8.0
 CLOCK_TOLERANCE_S = 300.0  # Flower's node authentication refuses signatures older or newer than about this
 ADMISSION_WAIT_S = 90.0  # longer than a killed node with this key can stay online at the SuperLink
 RETRY_FIRST_S = 0.5
-RETRY_MAX_S = 15.0
+RETRY_MAX_S = 5.0
 SEND_REFUSALS_MAX = 5
+INSTRUCTION_UPLOAD_S = (
+    30.0  # an instruction that is announced but not uploaded for so long is asked for again
+)
+UPLOAD_POLL_S = 0.25
 LOST_REASON = "the instruction's objects could not be fetched"
 
 
@@ -143,8 +147,15 @@ class FleetConnection:
             UnreachableError: wait and call again.
             AnsweredError: something unexpected was answered; wait and call again.
         """
-        with self._calling("ask for instructions"):
-            answer = self._client.PullMessages(PullMessagesRequest(node=self._node))
+        try:
+            with self._calling("ask for instructions"):
+                answer = self._client.PullMessages(PullMessagesRequest(node=self._node))
+        except UnreachableError as error:
+            if error.maybe_received:
+                # An instruction may have been handed out to nobody. A new activation tells the coordinator to ask
+                # again: it compares its time with the time of asking.
+                self._stop_heartbeat()
+            raise
         if not answer.messages_list:
             return None
         announced = message_from_proto(answer.messages_list[0])
@@ -224,22 +235,28 @@ class FleetConnection:
 
     def _fetch(self, announced: Message, proto: MessageProto, tree: ObjectTree) -> Message:
         run_id = announced.metadata.run_id
-        expires_at = announced.metadata.created_at + announced.metadata.ttl
         pull_object = make_pull_object_fn_protobuf(self._client.PullObject, self._node, run_id)
-        for pause_s in _pauses():
-            deadline = time.monotonic() + expires_at - time.time()
+        incoming = IncomingMessage(proto, tree)
+        pauses = _pauses()
+        upload_ends_at = time.monotonic() + INSTRUCTION_UPLOAD_S
+        while True:
+            if time.time() >= announced.metadata.created_at + announced.metadata.ttl or self._stop.is_set():
+                raise MessageError("the instruction has expired while it was fetched")
             try:
                 with self._calling("fetch an instruction"):
-                    message = put_together(proto, tree, pull_object, deadline=deadline)
-                break
+                    if incoming.fetch(pull_object):
+                        break
+                if time.monotonic() >= upload_ends_at:
+                    raise MessageError("the coordinator has not finished uploading the instruction")
+                self._stop.wait(UPLOAD_POLL_S)
             except UnreachableError:
-                if time.monotonic() >= deadline or self._stop.is_set():
-                    raise
-            self._stop.wait(pause_s)
+                self._stop.wait(next(pauses))
+                upload_ends_at = time.monotonic() + INSTRUCTION_UPLOAD_S
+        message = incoming.build()
         with contextlib.suppress(FlowerError), self._calling("confirm an instruction"):
             self._client.ConfirmMessageReceived(
                 ConfirmMessageReceivedRequest(
-                    node=self._node, run_id=run_id, message_object_id=proto.metadata.message_id
+                    node=self._node, run_id=run_id, message_object_id=incoming.message_id
                 )
             )
         return message

@@ -36,7 +36,15 @@ Client = TypeVar("Client", bound=ProtobufClient)
 
 
 class UnreachableError(FlowerError):
-    """The other side cannot be reached at present, or is overloaded: nothing is known, ask again."""
+    """The other side cannot be reached at present, or is overloaded: ask again.
+
+    Attributes:
+        maybe_received: whether the request may have been carried out although its answer did not arrive.
+    """
+
+    def __init__(self, message: str, *, hint: str | None = None, maybe_received: bool = False) -> None:
+        super().__init__(message, hint=hint)
+        self.maybe_received = maybe_received
 
 
 class AnsweredError(FlowerError):
@@ -126,7 +134,11 @@ def translated(what: str) -> Iterator[None]:
         hint = None
         if "CERTIFICATE_VERIFY_FAILED" in str(error):
             hint = "the certificate is of another authority than the join kit's, or something intercepts TLS"
-        raise UnreachableError(f"cannot {what}: {type(error).__name__} {error}", hint=hint) from error
+        raise UnreachableError(
+            f"cannot {what}: {type(error).__name__} {error}",
+            hint=hint,
+            maybe_received=not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout),
+        ) from error
     except ObjectPushError as error:
         raise UnreachableError(f"cannot {what}: the upload was interrupted for too long") from error
     except (ValueError, RuntimeError, httpx.HTTPError) as error:
@@ -135,7 +147,9 @@ def translated(what: str) -> Iterator[None]:
 
 def _of_status(what: str, response: httpx.Response) -> FlowerError:
     if response.status_code in UNREACHABLE_STATUSES:
-        return UnreachableError(f"cannot {what}: the answer is HTTP {response.status_code}")
+        return UnreachableError(
+            f"cannot {what}: the answer is HTTP {response.status_code}", maybe_received=True
+        )
     api_error = FlowerApiError.from_json(response.text[:4096])
     text = f"cannot {what}: HTTP {response.status_code}"
     if api_error is not None:

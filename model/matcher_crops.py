@@ -127,7 +127,10 @@ class Crop:
             self.left + self.width - x1,
             cv2.BORDER_REPLICATE,
         )
-        shrinking = self.columns < self.width
-        interpolation = cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR
-        sized = cv2.resize(there, (self.columns, self.rows), interpolation=interpolation)
+        if self.columns < self.width:
+            sized = cv2.resize(there, (self.columns, self.rows), interpolation=cv2.INTER_AREA)
+        else:
+            # In floats: the 8-bit bilinear resize rounds ties down, which shifts a gradient.
+            exact = there.astype(np.float32)
+            sized = cv2.resize(exact, (self.columns, self.rows), interpolation=cv2.INTER_LINEAR)
         return torch.from_numpy(np.ascontiguousarray(sized)).permute(2, 0, 1).float() / 255

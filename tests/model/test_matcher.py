@@ -220,8 +220,8 @@ def test_a_crop_shows_each_plate_position_where_it_says(target_px: float, offset
     centres = torch.stack([torch.arange(crop.columns) + 0.5, torch.full((crop.columns,), 8.5)], -1)
     plate_x = crop.outward(centres)[:, 0]
     inside = (plate_x > 2) & (plate_x < 198)
-    np.testing.assert_allclose(shown[8].numpy()[inside], plate_x[inside] - 0.5, atol=0.8)
-    assert abs(np.mean(shown[8].numpy()[inside] - (plate_x[inside] - 0.5))) < 0.1
+    np.testing.assert_allclose(shown[8].numpy()[inside], plate_x[inside] - 0.5, atol=0.51)
+    assert abs(np.mean(shown[8].numpy()[inside] - (plate_x[inside] - 0.5))) < 0.02
     torch.testing.assert_close(torch.from_numpy(crop.outward(crop.inward(points))), torch.from_numpy(points))
 
 

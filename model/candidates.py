@@ -28,8 +28,9 @@ TRACKERS: Final[tuple[tuple[str, Chain, float, float], ...]] = (
 """Name, chain, expected error at a key and per unit of closure miss (both in outline sizes): guessed, not fitted."""
 MATCH_FLOOR: Final = 0.006
 INTERPOLATION_FLOOR: Final = 0.02
-INTERPOLATION_MOTION: Final = 0.25
-RIGID_FLOOR: Final = 0.004
+INTERPOLATION_MOTION: Final = 0.5
+RIGID_FLOOR: Final = 0.008
+RIGID_RESIDUAL: Final = 2.0
 INTERPOLATIONS: Final = [CANDIDATES.index("smooth"), CANDIDATES.index("linear")]
 MISSING_PICTURE: Final = 0.01
 """Expected error added at a frame without a picture."""
@@ -210,15 +211,15 @@ class _Draft:
 
     def place_rigid(self, keys: Points, time: Points) -> None:
         inward = self.inward(keys)
-        blend = self.blended()
+        blend, trust = self.blended(), 1.0 / self.scale.min(axis=2)
         for side, key in (("left", inward[0]), ("right", inward[1])):
-            moved, residual = rigid_motions(key, blend, 1.0 / self.scale.min(axis=2))
+            moved, residual = rigid_motions(key, blend, trust)
             # Closed like every track: the outline's own change of form is let in linearly.
             share = time if side == "left" else 1 - time
             other = inward[1] if side == "left" else inward[0]
             motion_to_other, _ = rigid_motions(key, other[None], np.ones((1, len(key))))
             moved = moved + share[:, None, None] * (other - motion_to_other[0])
-            self.place(f"rigid_{side}", self.outward(moved), RIGID_FLOOR + residual[:, None])
+            self.place(f"rigid_{side}", self.outward(moved), RIGID_FLOOR + RIGID_RESIDUAL * residual[:, None])
 
     def blended(self) -> Points:
         """Inverse-variance blend of what pictures say so far [T, M, 2]; interpolation where they say nothing."""

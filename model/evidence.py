@@ -84,6 +84,11 @@ class SpanEvidence:
                 raise ShapeError(f"evidence '{field.name}' must be finite float32, it is {array.dtype}")
 
 
+def column(name: str) -> int:
+    """Index of a candidate on the axis C."""
+    return CANDIDATES.index(name)
+
+
 def evidence_shapes(frames: int, samples: int) -> dict[str, tuple[int, ...]]:
     """The shape of every array of a `SpanEvidence` with the given counts of in-between frames and samples."""
     candidates = len(CANDIDATES)

@@ -8,6 +8,9 @@ from numpy.typing import NDArray
 
 from model.errors import PlateError
 
+Plate = NDArray[np.float32]
+"""A scene-linear plate [H, W, 3]."""
+
 
 class FrameSource(Protocol):
     """The frames of one shot, read when they are asked for.

@@ -7,16 +7,22 @@ else. The height is the plate's; a script's root format is only asked where no p
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from model.errors import FormatError, NoRotoError, OldFormatError
+from model.errors import FormatError, NoRotoError, OldFormatError, ShapeError
 from model.formats.nuke_curves import CurvesReader
 from model.formats.nuke_script import ROTO_CLASSES, RotoNode, read_script
 from model.formats.nuke_shapes import ShapeReader
-from model.formats.tcl import Atom, nested
+from model.formats.nuke_text import VERSION, NodeText, unique_names, word
+from model.formats.tcl import Atom, nested, quoted
 from model.shapes import Shape, ShapeSet
 
 ARTIST_KEYS_KNOB = "fedroto_artist_keys"  # JSON in a node of ours: shape name -> frames that the artist keyed
+PREDICTION_SUFFIX = "_fedroto"
+PREDICTION_LAYER = "fedroto_pred"
+_BESIDE = (110, 0)  # where a new node lies in the node graph, seen from the original
 
 
 @dataclass(frozen=True)
@@ -81,7 +87,9 @@ def loads(data: bytes, *, height: int | None = None, width: int | None = None) -
     if first is not None and last is not None and first > last:
         first = last = None
     return NukeScript(
-        ShapeSet(tuple(shapes), wide, high, first, last), script.nodes, tuple(curves.warnings.texts)
+        ShapeSet(tuple(shapes), wide, high, first, last, script.pixel_aspect),
+        script.nodes,
+        tuple(curves.warnings.texts),
     )
 
 
@@ -102,3 +110,133 @@ def _with_sources(shapes: list[Shape], node: RotoNode) -> list[Shape]:
             shape = replace(shape, key_sources=sources)  # type: ignore[arg-type]
         marked.append(shape)
     return marked
+
+
+def add_prediction(
+    data: bytes,
+    predictions: Sequence[Shape],
+    *,
+    height: int | None = None,
+    width: int | None = None,
+    layer: str = PREDICTION_LAYER,
+    note: str = "",
+) -> bytes:
+    """Write predictions into a script, each roto node's in a new node of its own; nothing else changes.
+
+    The new node is called ``<node>_fedroto`` (with a number where that name is taken), lies beside the original in
+    the node graph and has a colour of its own; its shapes lie in the layer ``fedroto_pred`` and have an orange
+    overlay. Its knob ``fedroto_artist_keys``, on a tab of its own, lists the frames that the artist keyed; all other
+    keys are predicted.
+
+    It stands at the end of the list of nodes that the original belongs to (of its group, or of the script), not right
+    behind it: a script is a stack machine, and a node written between others would become their input.
+
+    Args:
+        data: the script as ``loads`` read it.
+        predictions: shapes in screen space (``Shape.with_predicted_keys``), with the ``path`` of their originals.
+        height: of the plate, px, as given to ``loads``.
+        width: of the plate, px, as given to ``loads``.
+        layer: the layer that holds the new shapes.
+        note: a line added to the node's label.
+
+    Raises:
+        ShapeError: a prediction whose path names no node of the script, or that still has transforms.
+        FormatError: as for ``loads``.
+    """
+    script = read_script(data)
+    high, wide = height or script.height, width or script.width
+    if high is None or wide is None:
+        raise FormatError(
+            "the script's root has no format, so y cannot be turned; give the plate's width and height"
+        )
+    nodes = {node.name: node for node in script.nodes}
+    wanted: dict[str, list[Shape]] = {}
+    for shape in predictions:
+        node_name = shape.path.rpartition(":")[0]
+        if node_name not in nodes:
+            listed = ", ".join(nodes) or "none"
+            raise ShapeError(f"no roto node {node_name!r} for {shape.path!r}; the script has: {listed}")
+        if shape.transforms:
+            raise ShapeError(
+                f"the prediction for {shape.path!r} is not in screen space; use with_predicted_keys"
+            )
+        wanted.setdefault(node_name, []).append(shape)
+    # From the last place to the first, so that the offsets of the earlier ones stay true.
+    for node_name in sorted(wanted, key=lambda n: (nodes[n].scope_end, nodes[n].line), reverse=True):
+        text = _prediction_node(data, nodes[node_name], wanted[node_name], layer, note, wide, high)
+        data = _inserted(data, nodes[node_name].scope_end, text)
+    return data
+
+
+def _prediction_node(
+    data: bytes, node: RotoNode, shapes: list[Shape], layer: str, note: str, width: int, height: int
+) -> bytes:
+    names = unique_names(s.name for s in shapes)
+    artist = {
+        name: [_whole(f) for f, source in zip(s.frames, s.key_sources, strict=True) if source == "artist"]
+        for name, s in zip(names, shapes, strict=True)
+    }
+    label = "fedroto: predicted keys" + (f"\n{note}" if note else "")
+    x, y = node.position()
+    return NodeText(
+        name=_free_name(data, node.own_name + PREDICTION_SUFFIX),
+        layer=layer,
+        shapes=tuple(shapes),
+        width=width,
+        height=height,
+        predicted=True,
+        knobs=(
+            b"label " + quoted(label),
+            b"addUserKnob {20 fedroto}",
+            b'addUserKnob {1 %s l "keys by the artist"}' % ARTIST_KEYS_KNOB.encode(),
+            ARTIST_KEYS_KNOB.encode() + b" " + quoted(json.dumps(artist)),
+        ),
+        position=(x + _BESIDE[0], y + _BESIDE[1]),
+        indent=node.depth,
+    ).render()
+
+
+def _whole(frame: float) -> int | float:
+    return int(frame) if frame == int(frame) else float(frame)
+
+
+def _free_name(data: bytes, name: str) -> str:
+    """The name, with a number where some node of the script has it already."""
+    number, free = 1, name
+    while re.search(rb'(?m)^[ \t]*name[ \t]+["{]?' + re.escape(free.encode()) + rb'["}]?[ \t\r]*$', data):
+        number += 1
+        free = f"{name}{number}"
+    return free
+
+
+def _inserted(data: bytes, at: int, text: bytes) -> bytes:
+    """``text`` on lines of its own before the line that holds byte ``at``."""
+    line_start = data.rfind(b"\n", 0, at) + 1
+    if not data[line_start:at].strip(b" \t"):
+        return data[:line_start] + text + data[line_start:]
+    return data[:at] + b"\n" + text + data[at:]
+
+
+def dumps(shapes: ShapeSet, node_name: str = "Roto1", *, with_root: bool = True) -> bytes:
+    """A small script with one Roto node that holds these shapes.
+
+    Args:
+        shapes: their format and frame range become those of the script; a polygon becomes a Bezier without tangents.
+        node_name: the node's name.
+        with_root: False leaves the root out, for pasting into an open script whose settings should stay.
+
+    Raises:
+        ShapeError: coordinates beyond float32.
+    """
+    node = NodeText(node_name, None, shapes.shapes, shapes.width, shapes.height).render()
+    head = b"set cut_paste_input [stack 0]\n" + VERSION + b"\n"
+    if not with_root:
+        return head + b"push $cut_paste_input\n" + node
+    size = f"{shapes.width} {shapes.height}"
+    size_words = f"{size} 0 0 {size} {shapes.pixel_aspect:g} {word(node_name).decode()}_format"
+    knobs = [b"inputs 0", b"format " + quoted(size_words)]
+    if shapes.first_frame is not None:
+        knobs.append(b"first_frame %d" % shapes.first_frame)
+    if shapes.last_frame is not None:
+        knobs.append(b"last_frame %d" % shapes.last_frame)
+    return head + b"Root {\n" + b"".join(b" " + k + b"\n" for k in knobs) + b"}\n" + node

@@ -145,7 +145,7 @@ class CurvesReader:
             numbers = [self._scalar(i, shared) for i in items[:2]]
             numbers += [constant(0.0)] * (2 - len(numbers))
             entries.append((numbers[0], numbers[1]))
-        points_read = PointList(self._flags(group), tuple(entries), group.start)
+        points_read = PointList(self._flags(group), tuple(entries), shared, group.start)
         self._spend(2 * len(entries) * len(points_read.key_times()), group)
         return points_read
 

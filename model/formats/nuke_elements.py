@@ -53,10 +53,14 @@ def constant(value: float) -> Scalar:
 
 @dataclass(frozen=True, slots=True)
 class PointList:
-    """The entries of one ``cc``: three per point, left tangent, centre, right tangent."""
+    """The entries of one ``cc``: three per point, left tangent, centre, right tangent.
+
+    ``shared`` holds the key times that all numbers share, None where each number has its own.
+    """
 
     flags: int
     entries: tuple[tuple[Scalar, Scalar], ...]
+    shared: tuple[float, ...] | None
     start: int
 
     def scalars(self) -> Iterator[Scalar]:
@@ -66,7 +70,9 @@ class PointList:
             yield y
 
     def key_times(self) -> FloatArray:
-        """The union of the key times of all its numbers; [0.] where none is keyed."""
+        """The shared key times, or the union of those of all numbers; [0.] where none is keyed."""
+        if self.shared is not None:
+            return np.array(self.shared)
         distinct = {s.frames for s in self.scalars() if s.frames}
         return np.unique(np.concatenate([np.array(f) for f in distinct])) if distinct else np.zeros(1)
 

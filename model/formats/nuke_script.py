@@ -19,7 +19,10 @@ GROUPS_MAX = 100  # groups inside groups
 FORMAT_SIDE_MAX = 1_000_000  # px
 
 _CLASS = re.compile(rb"[A-Za-z_]\w*")
-_FORMAT = re.compile(r"\s*(\d{1,7})\s+(\d{1,7})(?:\s|$)")
+# "width height x y right top pixel_aspect name"; only width and height are always there.
+_FORMAT = re.compile(
+    r"\s*(\d{1,7})\s+(\d{1,7})(?:\s|$)(?:(?:\s*-?\d{1,7}\s+){4}(\d{1,3}(?:\.\d{1,20})?)(?:\s|$))?"
+)
 _INTEGER = re.compile(r"[+-]?\d{1,9}(?:\.0*)?")
 
 
@@ -65,6 +68,7 @@ class Script:
     height: int | None = None
     first_frame: int | None = None
     last_frame: int | None = None
+    pixel_aspect: float = 1.0
 
 
 @dataclass
@@ -108,14 +112,9 @@ def read_script(data: bytes) -> Script:
     while scopes:
         order += _closed(scopes.pop(), len(data))
     order.sort(key=lambda node: node.line)
-    width, height = _format_of(root.get("format", ""))
-    return Script(
-        tuple(order),
-        width,
-        height,
-        _integer(root.get("first_frame", "")),
-        _integer(root.get("last_frame", "")),
-    )
+    width, height, aspect = _format_of(root.get("format", ""))
+    first, last = (_integer(root.get(k, "")) for k in ("first_frame", "last_frame"))
+    return Script(tuple(order), width, height, first, last, aspect)
 
 
 def _closed(scope: _Scope, end: int) -> list[RotoNode]:
@@ -166,13 +165,15 @@ def _knobs(data: bytes, body: Word) -> tuple[dict[str, str], Word | None]:
     return knobs, curves
 
 
-def _format_of(text: str) -> tuple[int | None, int | None]:
+def _format_of(text: str) -> tuple[int | None, int | None, float]:
+    """Width, height and pixel aspect of a format; a size that cannot be is none."""
     match = _FORMAT.match(text)
     if match is None:
-        return None, None
+        return None, None, 1.0
     width, height = int(match[1]), int(match[2])
-    usable = 0 < width <= FORMAT_SIDE_MAX and 0 < height <= FORMAT_SIDE_MAX
-    return (width, height) if usable else (None, None)
+    if not (0 < width <= FORMAT_SIDE_MAX and 0 < height <= FORMAT_SIDE_MAX):
+        return None, None, 1.0
+    return width, height, float(match[3] or 1.0) or 1.0
 
 
 def _integer(text: str) -> int | None:

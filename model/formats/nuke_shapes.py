@@ -118,7 +118,7 @@ class ShapeReader:
             # A B-spline has no tangents; a list that is not made of triples holds the points alone.
             zero = (constant(0.0), constant(0.0))
             spread = tuple(e for point in listed.entries for e in (zero, point, zero))
-            listed, entries = PointList(listed.flags, spread, listed.start), 3 * entries
+            listed, entries = PointList(listed.flags, spread, listed.shared, listed.start), 3 * entries
         if entries % 3:
             raise error_at(
                 self.data,

@@ -1,0 +1,258 @@
+"""Shapes as the text of Nuke's ``curves`` knob and of the nodes around it.
+
+Every number that Nuke would interpolate is written with its slopes, so Nuke shows exactly the curve we hold;
+all keys of a shape share one list of key times. Numbers are float32, as in all of Nuke's roto.
+
+Source: mirrors scripts that Nuke 10 to 13 wrote (docs/formats.md); acceptance by Nuke itself is checked by hand.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from model.errors import ShapeError
+from model.formats.tcl import quoted
+from model.keyframes import FloatArray, Keyed, insert_keys
+from model.shapes import Lifetime, Shape
+from model.transforms import Transform
+
+VERSION = b"version 12.1 v1"
+PREDICTION_TILE = 0xE0A030FF  # node colour of a prediction, RGBA: no artist's default
+_OVERLAY = {"ro": 1.0, "go": 0.5, "bo": 0.0, "ao": 1.0}  # overlay colour of predicted shapes in the viewer
+_PLAIN_WORD = re.compile(r"[A-Za-z0-9_.+-]+")
+_CLOSED_FLAGS = (512, 8192)  # renderable; tangents relative to their centre
+_OPEN_FLAGS = (1049088, 1056800)  # the same with the two bits of an open spline
+_TOOL = {"bezier": 4.0, "bspline": 6.0, "polygon": 4.0}
+
+
+@dataclass(frozen=True)
+class NodeText:
+    """What a Roto node of ours is made of.
+
+    Attributes:
+        name: the node's name.
+        layer: the layer that holds the shapes, or None for the root.
+        shapes: in drawing order.
+        width: of the plate, px.
+        height: of the plate, px.
+        predicted: whether to mark node and shapes as predictions.
+        knobs: further knob lines, complete (``b'label "..."'``).
+        position: place in the node graph.
+        indent: how deep in groups the node stands.
+    """
+
+    name: str
+    layer: str | None
+    shapes: tuple[Shape, ...]
+    width: int
+    height: int
+    predicted: bool = False
+    knobs: tuple[bytes, ...] = ()
+    position: tuple[int, int] = (0, 0)
+    indent: int = 0
+
+    def render(self) -> bytes:
+        """The node as script text, with a line end after its last brace."""
+        pad = b" " * self.indent
+        knobs = [
+            b"inputs 0",
+            b"output alpha",
+            b"cliptype none",
+            b"curves " + self._curves(),
+            b'lifetime_type "all frames"',
+            *self.knobs,
+            *([b"tile_color 0x%08x" % PREDICTION_TILE] if self.predicted else []),
+            b"name " + word(self.name),
+            b"xpos %d" % self.position[0],
+            b"ypos %d" % self.position[1],
+        ]
+        return b"".join([pad, b"Roto {\n", *(pad + b" " + k + b"\n" for k in knobs), pad, b"}\n"])
+
+    def _curves(self) -> bytes:
+        names = unique_names(s.name for s in self.shapes)
+        inner = [
+            shape_text(s, n, self.width, self.height, self.predicted)
+            for s, n in zip(self.shapes, names, strict=True)
+        ]
+        pivot = b"{t %s %s}" % (number(self.width / 2), number(self.height / 2))
+        if self.layer is not None:
+            inner = [b"{layer %s\n{f 2097664}\n%s\n{a}\n%s}" % (word(self.layer), pivot, b"\n".join(inner))]
+        root = b"{layer Root\n{f 2097152}\n%s\n{a}\n%s}" % (pivot, b"\n".join(inner))
+        return b"{{{v x3f99999a}\n{f 0}\n{n\n%s}}}" % root
+
+
+def shape_text(shape: Shape, name: str, width: int, height: int, predicted: bool) -> bytes:
+    """One shape, inside a layer for each of its transforms, outermost first."""
+    spline_flags, curve_flags = _CLOSED_FLAGS if shape.closed else _OPEN_FLAGS
+    main = _turned(shape.keyed, float(height))
+    feather = b"idem"
+    if shape.feather is not None:
+        feather = _curve_text(_turned(shape.feather, 0.0), curve_flags)
+    centre = main.values[0, :, 1].mean(axis=0)
+    text = b"{curvegroup %s %d %s\n{%s\n%s}\n{tx %s %s %s}\n{a %s}}" % (
+        word(name),
+        spline_flags,
+        b"bspline" if shape.kind == "bspline" else b"bezier",
+        _curve_text(main, curve_flags),
+        feather,
+        number(shape.frames[0]),
+        number(centre[0]),
+        number(centre[1]),
+        _attributes(shape, width, height, predicted),
+    )
+    for level, transform in reversed(list(enumerate(shape.transforms))):
+        layer = word(f"{name}_transform{level + 1}")
+        text = b"{layer %s\n{f 2097664}\n%s\n{a}\n%s}" % (layer, _transform_text(transform, height), text)
+    return text
+
+
+def _turned(block: Keyed, height: float) -> Keyed:
+    """Points [K, N, 3, 2] with y up; centres measured from the bottom of ``height``."""
+    flip = np.array([1.0, -1.0])
+    origin = np.zeros((3, 2))
+    origin[1, 1] = height
+    return Keyed(block.frames, block.values * flip + origin, block.slopes_in * flip, block.slopes_out * flip)
+
+
+def _curve_text(block: Keyed, flags: int) -> bytes:
+    times = b" ".join(numbers(block.frames))
+    columns = [a.reshape(len(block.frames), -1) for a in (block.values, block.slopes_in, block.slopes_out)]
+    scalars = [_scalar_text(*(c[:, i] for c in columns)) for i in range(columns[0].shape[1])]
+    points = b"\n".join(b"{%s %s}" % (x, y) for x, y in zip(scalars[::2], scalars[1::2], strict=True))
+    shared = times if len(block.frames) == 1 else b"{%s}" % times
+    return b"{cc\n{f %d}\n{px %s\n%s}}" % (flags, shared, points)
+
+
+def _scalar_text(values: FloatArray, slopes_in: FloatArray, slopes_out: FloatArray) -> bytes:
+    """One number over the shared key times; a single key stands for all of them where nothing moves."""
+    value, left, right = numbers(values), numbers(slopes_in), numbers(slopes_out)
+    if left.count(b"0") == len(left) and right.count(b"0") == len(right) and len(set(value)) == 1:
+        return value[0] if len(value) == 1 else b"{{%s -}}" % value[0]
+    keys = [
+        b"{%s -}" % v if i == o == b"0" else b"{%s %s 1 %s 1}" % (v, i, o)
+        for v, i, o in zip(value, left, right, strict=True)
+    ]
+    return b"{%s}" % b" ".join(keys)
+
+
+def _timed_text(curve: Keyed) -> bytes:
+    """One number with key times of its own, as in attributes and transforms."""
+    if curve.is_constant:
+        return number(curve.values[0])
+    rows = zip(
+        numbers(curve.frames),
+        numbers(curve.values),
+        numbers(curve.slopes_in),
+        numbers(curve.slopes_out),
+        strict=True,
+    )
+    return b"{%s}" % b" ".join(b"{%s %s %s 1 %s 1}" % row for row in rows)
+
+
+def _transform_text(transform: Transform, height: int) -> bytes:
+    """Pivot, translation, rotation and scale, x y z each; y turned up, z left alone."""
+
+    def axis(block: Keyed, index: int, factor: float = 1.0, origin: float = 0.0) -> bytes:
+        values, into, out = (a[:, index] * factor for a in (block.values, block.slopes_in, block.slopes_out))
+        return _timed_text(Keyed(block.frames, values + origin, into, out))
+
+    turn = transform.rotate_deg
+    angle = Keyed(turn.frames, -turn.values, -turn.slopes_in, -turn.slopes_out)
+    pivot, shift, scale = transform.pivot, transform.translate, transform.scale
+    fields = [
+        *(axis(pivot, 0), axis(pivot, 1, -1.0, float(height)), b"0"),
+        *(axis(shift, 0), axis(shift, 1, -1.0), b"0"),
+        *(b"0", b"0", _timed_text(angle)),
+        *(axis(scale, 0), axis(scale, 1), b"1"),
+    ]
+    return b"{t %s}" % b" ".join(fields)
+
+
+def _attributes(shape: Shape, width: int, height: int, predicted: bool) -> bytes:
+    constants = {
+        "osw": 10.0,
+        "osf": 0.0,
+        "str": 1.0,
+        "spx": width / 2,
+        "spy": height / 2,
+        "sb": 1.0,
+        "tt": _TOOL[shape.kind],
+    }
+    attributes = {name: Keyed.constant(value) for name, value in constants.items()} | dict(shape.attributes)
+    if predicted:
+        attributes |= {name: Keyed.constant(value) for name, value in _OVERLAY.items()}
+    attributes |= _lifetime_attributes(shape.lifetime)
+    if not shape.opacity.is_constant or shape.opacity.values[0] != 1:
+        attributes["opc"] = shape.opacity
+    return b" ".join(b"%s %s" % (word(name), _timed_text(value)) for name, value in attributes.items())
+
+
+def _lifetime_attributes(lifetime: Lifetime) -> dict[str, Keyed]:
+    """Nuke's lifetime types: 0 all frames, 1 start to frame, 2 single frame, 3 frame to end, 4 range."""
+    first, last = lifetime.first, lifetime.last
+    kind = {(False, False): 0, (False, True): 1, (True, False): 3, (True, True): 4}[
+        first is not None, last is not None
+    ]
+    if kind == 4 and first == last:
+        kind = 2
+    attributes = {} if lifetime.visibility is None else {"vis": _held(lifetime.visibility)}
+    if kind:
+        start, end = first if first is not None else last, last if last is not None else first
+        for name, value in (("ltn", start), ("ltm", end), ("ltt", kind)):
+            attributes[name] = Keyed.constant(float(value or 0.0))
+    return attributes
+
+
+def _held(visibility: Keyed) -> Keyed:
+    """On and off as flat keys: ours hold from key to key, and so does Nuke's once each change has a key beside it."""
+    turns = visibility.frames[1:][np.diff(visibility.values) != 0]
+    before = np.setdiff1d(turns - 1, visibility.frames)
+    held = insert_keys(visibility, before[before > visibility.frames[0]])
+    at = np.maximum(np.searchsorted(visibility.frames, held.frames, side="right") - 1, 0)
+    flat = np.zeros_like(held.values)
+    return Keyed(held.frames, visibility.values[at], flat, flat)
+
+
+def numbers(values: FloatArray | Sequence[float]) -> list[bytes]:
+    """Numbers as Nuke writes them: 0 and 1 plain, all else as the bits of a float32.
+
+    Raises:
+        ShapeError: a value beyond float32.
+    """
+    with np.errstate(over="ignore"):
+        rounded = np.asarray(values, dtype=np.float64).astype(np.float32)
+    if not np.isfinite(rounded).all():
+        raise ShapeError("a coordinate is too large for a Nuke script, which holds float32; check the shape")
+    plain = {0.0: b"0", 1.0: b"1"}
+    return [
+        plain.get(value) or b"x%08x" % bits
+        for value, bits in zip(rounded.tolist(), rounded.view(np.uint32).tolist(), strict=True)
+    ]
+
+
+def number(value: float) -> bytes:
+    """One number, see ``numbers``."""
+    return numbers([value])[0]
+
+
+def word(text: str) -> bytes:
+    """A name as one Tcl word."""
+    return text.encode("ascii") if _PLAIN_WORD.fullmatch(text) else quoted(text)
+
+
+def unique_names(names: Iterable[str]) -> list[str]:
+    """The names with a number added where one repeats: Nuke wants them unique in a layer."""
+    given: set[str] = set()
+    unique = []
+    for name in names:
+        number_added, candidate = 1, name
+        while candidate in given:
+            number_added += 1
+            candidate = f"{name}_{number_added}"
+        given.add(candidate)
+        unique.append(candidate)
+    return unique

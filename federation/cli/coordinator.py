@@ -23,7 +23,7 @@ Home = typer.Option(..., "--home", help="The coordinator's folder: keys, enrolme
 def init(
     home: Path = Home,
     name: str = typer.Option(..., help="The federation's name: a-z, 0-9, . _ -"),
-    host: list[str] = typer.Option(  # noqa: B008 - typer reads it
+    host: list[str] = typer.Option(
         ...,
         help="DNS name or address that studios dial; the first one stands in the join kits. Repeat for more.",
     ),

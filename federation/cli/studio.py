@@ -105,7 +105,7 @@ def consent(
 
 @app.command()
 def ingest(
-    source: Path = typer.Argument(..., help="Folder of shots: each a folder with plates and a .nk or .json."),
+    sources: list[Path] = typer.Argument(..., help="Folders of shots: each a folder with plates and a .nk or .json."),
     home: Path = Home,
     show_name: str = typer.Option(..., "--show", help="The show that these shots belong to, for ever."),
     force: bool = typer.Option(False, "--force", help="Cut the windows again even where nothing changed."),
@@ -114,7 +114,7 @@ def ingest(
     """Read plates and shapes into the catalogue and cut training windows; bad shots are reported, the rest goes on."""
     from studio_node.ingest import ingest as run_ingest
 
-    result = run_ingest(home, source, show=show_name, force=force, progress=progress)
+    result = run_ingest(home, sources, show_name, force=force, progress=progress)
     show(result, as_json, _ingest_text)
     if result.rejected and not result.shots:
         raise typer.Exit(1)
@@ -144,7 +144,75 @@ def uplink(home: Path = Home) -> None:
     """Only the uplink, for a user that has the network and cannot read plates."""
     from studio_node.uplink import run as run_uplink
 
-    raise typer.Exit(run_uplink(home))
+    run_uplink(home)
+
+
+@ledger_app.command("show")
+def ledger_show(home: Path = Home, as_json: bool = Json) -> None:
+    """Show what each show's shots were charged, what is left, and every charge."""
+    from studio_node.ledger_report import show_ledger
+
+    show(show_ledger(home), as_json, _ledger_text)
+
+
+@ledger_app.command("verify")
+def ledger_verify(home: Path = Home, as_json: bool = Json) -> None:
+    """Check every record and hash of the ledger; ends with status 4 if the chain does not hold."""
+    from federation.errors import LedgerError
+    from studio_node.ledger_report import verify_ledger
+
+    result = verify_ledger(home)
+    verdict = "the chain holds" if result.intact else f"the chain does not hold: {result.problem}"
+    show(result, as_json, lambda done: f"{verdict}; {done.records} records, head {done.head_hash}")
+    if not result.intact:
+        raise typer.Exit(LedgerError.exit_code)
+
+
+@ledger_app.command("export")
+def ledger_export(
+    output: Path = typer.Argument(..., help="File to write: one JSON record a line. It names shows."),
+    home: Path = Home,
+    as_json: bool = Json,
+) -> None:
+    """Write the ledger for an auditor, record by record with its hashes."""
+    from studio_node.ledger_report import export_ledger
+
+    result = export_ledger(home, output)
+    show(
+        {"output": output, "records": result.records, "sha256": result.sha256},
+        as_json,
+        lambda done: f"{done['records']} records in {done['output']}, sha256 {done['sha256']}",
+    )
+
+
+@egress_app.command("log")
+def egress_log(home: Path = Home, as_json: bool = Json) -> None:
+    """List everything that left this studio: when, for which round, how many bytes, which hash."""
+    from studio_node.egress_log import read_log
+
+    result = read_log(home)
+    show(
+        {"lines": result.lines, "size_bytes": result.size_bytes, "torn": result.torn},
+        as_json,
+        lambda done: (
+            table(
+                ["time", "campaign", "round", "bytes", "sha256"],
+                [
+                    [line.time, line.campaign, line.server_round, line.size_bytes, line.sha256]
+                    for line in done["lines"]
+                ],
+            )
+            + f"\n{done['size_bytes']} bytes left in all"
+        ),
+    )
+
+
+@egress_app.command("preview")
+def egress_preview(home: Path = Home, as_json: bool = Json) -> None:
+    """Show exactly what would leave: every field of an update, and the updates that are stored."""
+    from studio_node.egress_preview import preview_egress
+
+    show(preview_egress(home), as_json, _preview_text)
 
 
 def _read(path: Path) -> bytes:
@@ -155,9 +223,42 @@ def _read(path: Path) -> bytes:
 
 
 def _ingest_text(result: Any) -> str:
-    lines = [
-        f"{len(result.shots)} shots, {result.shapes} shapes, {result.keyframes} keyframes, {result.windows} windows"
-    ]
+    rows = [[shot.name, shot.state, shot.frames, len(shot.shapes), shot.windows] for shot in result.shots]
+    lines = [table(["shot", "state", "frames", "shapes", "windows"], rows)]
+    lines += [f"{shot.name}: {problem}" for shot in result.shots for problem in shot.problems]
     if result.rejected:
-        lines.append(table(["rejected", "why"], [[r.source, r.reason] for r in result.rejected]))
-    return "\n".join(lines)
+        lines.append(table(["rejected", "why"], [[one.where, one.reason] for one in result.rejected]))
+    return "\n".join([*lines, *result.notes])
+
+
+def _ledger_text(view: Any) -> str:
+    accounts = table(
+        ["show", "epsilon of a shot", "delta", "cap", "used", "charges", "left"],
+        [
+            [
+                one.show,
+                f"{one.epsilon:.3f}",
+                f"{one.delta:g}",
+                f"{one.epsilon_lifetime:g}",
+                f"{one.lifetime_used:.0%}",
+                one.charges,
+                one.charges_left,
+            ]
+            for one in view.accounts
+        ],
+    )
+    charges = table(
+        ["record", "campaign", "round", "steps", "outcome"],
+        [[one.sequence, one.campaign, one.server_round, one.steps, one.outcome] for one in view.charges],
+    )
+    head = f"head: record {view.head_sequence}, {view.head_hash}"
+    return f"{accounts}\n\n{charges}\n\n{head}"
+
+
+def _preview_text(preview: Any) -> str:
+    fields = table(["field", "type"], [[one.name, one.type] for one in preview.form])
+    stored = table(
+        ["campaign", "bytes", "sha256", "stored update"],
+        [[one.campaign, one.size_bytes, one.sha256, one.path] for one in preview.stored],
+    )
+    return f"an update has exactly these fields, {preview.form_bytes} bytes in all:\n{fields}\n\n{stored}"

@@ -1,0 +1,35 @@
+"""``fedroto plates``: plates and shapes to try things on, written as the files that a studio has."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from federation.cli.output import Json, progress, show
+
+app = typer.Typer(no_args_is_help=True, help="Plates to try things on.")
+
+
+@app.command()
+def make(
+    folder: Path = typer.Argument(..., help="Where the shots' folders go."),
+    count: int = typer.Option(4, help="Procedural shots to make."),
+    seed: int = typer.Option(1, help="Chooses the procedural shots."),
+    frames: int = typer.Option(24, help="Frames a shot."),
+    width: int = typer.Option(320, help="Pixels."),
+    height: int = typer.Option(192, help="Pixels."),
+    clips: Path | None = typer.Option(None, help="Instead: a folder of real clips (frames, masks, shapes)."),
+    name: list[str] | None = typer.Option(None, "--name", help="With --clips: which ones; repeat. Default: all."),
+    as_json: bool = Json,
+) -> None:
+    """Write shots: EXR or JPEG plates, approved shapes in a .nk, and a sparsely keyed .nk as an artist would begin."""
+    from studio_node.written_shots import make_clip_shots, make_procedural_shots
+
+    if clips is not None:
+        result = make_clip_shots(clips, folder, names=tuple(name or ()), progress=progress)
+    else:
+        result = make_procedural_shots(
+            folder, seed=seed, count=count, frames=frames, width=width, height=height, progress=progress
+        )
+    show({"shots": result}, as_json, lambda done: "\n".join(str(shot.folder) for shot in done["shots"]))

@@ -1,0 +1,79 @@
+"""What a round tells people: a name for machines, a sentence, and values. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from aggregator.round_state import Phase, RoundState, Standing
+
+Value = str | int | float | list[str]
+
+
+@dataclass(frozen=True)
+class Told:
+    """One event.
+
+    Attributes:
+        name: what kind of thing happened ("round.closed").
+        text: one sentence without the round's number.
+        fields: its values.
+    """
+
+    name: str
+    text: str
+    fields: Mapping[str, Value] = field(default_factory=dict)
+
+
+def round_opened(state: RoundState, attempt: int) -> Told:
+    """A round begins, or is tried again."""
+    again = f", attempt {attempt}" if attempt > 1 else ""
+    seconds = state.deadline_at - state.opened_at
+    return Told(
+        "round.opened",
+        f"{len(state.turns)} studios named, quorum {state.quorum}, deadline in {seconds:.0f} s{again}",
+        {"attempt": attempt, "deadline_at": state.deadline_at},
+    )
+
+
+def studio_answered(state: RoundState, studio: str, server_round: int) -> Told:
+    """A studio's reply changed where it stands."""
+    late = server_round != state.server_round
+    turn = (state.late if late else state.turns)[studio]
+    told = f"{studio} {turn.standing}" + (f", late from round {server_round}" if late else "")
+    accepted = turn.standing is Standing.ACCEPTED
+    return Told(
+        f"{'late' if late else 'studio'}.{turn.standing}",
+        f"{told}: {size_text(turn.size_bytes) if accepted else turn.reason}",
+        {
+            "studio": studio,
+            "bytes": turn.size_bytes,
+            "seconds": round(turn.seconds, 3),
+            "reason": turn.reason,
+        },
+    )
+
+
+def round_ended(state: RoundState) -> Told:
+    """A round is over: "2 of 3 returned, 412 kB each; missing: ..."."""
+    sizes = [state.turns[studio].size_bytes for studio in state.accepted]
+    each = f" ({size_text(max(sizes))} each)" if sizes else ""
+    label = "" if state.phase is Phase.CLOSED else f"{state.phase.upper()}, "
+    return Told(
+        f"round.{state.phase}",
+        f"{label}{state.reason}{each}",
+        {"returned": list(state.accepted), "missing": list(state.missing), "bytes": bytes_in(state)},
+    )
+
+
+def bytes_in(state: RoundState) -> int:
+    """Bytes of the updates accepted while a round ran, late ones included."""
+    return sum(turn.size_bytes for turns in (state.turns, state.late) for turn in turns.values())
+
+
+def size_text(size_bytes: float) -> str:
+    """Write a size for people: ``412 kB``."""
+    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if size_bytes >= factor:
+            return f"{size_bytes / factor:.3g} {unit}"
+    return f"{size_bytes:.0f} B"

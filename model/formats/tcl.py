@@ -23,8 +23,8 @@ _BRACE_STEP = re.compile(rb"[{}]|\\.", re.DOTALL)
 _QUOTE_STEP = re.compile(rb'"|\\.', re.DOTALL)
 _BARE = re.compile(rb"(?:[^\s;\\]|\\[^\r\n])+")
 _NESTED_TOKEN = re.compile(
-    rb"""(?P<space>(?:\s|\\\r?\n)+)|(?P<brace>[{}])|(?P<quoted>"(?:[^"\\]|\\.)*")|(?P<bare>(?:[^\s{}"\\]|\\.)"""
-    rb"""(?:[^\s{}\\]|\\.)*)""",
+    rb"""(?:\s|\\\r?\n)*(?:(?P<brace>[{}])|(?P<bare>(?:[^\s{}"\\]|\\.)(?:[^\s{}\\]|\\.)*)|"""
+    rb""""(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<end>\Z))""",
     re.DOTALL,
 )
 _ESCAPE = re.compile(rb"\\(\r?\n[ \t]*|.)", re.DOTALL)
@@ -189,21 +189,18 @@ def nested(data: bytes, start: int, end: int) -> Group:
         token = _NESTED_TOKEN.match(data, at, end)
         if token is None:
             raise error_at(data, at, f"cannot read {data[at : at + 20]!r}; a quote or escape is not complete")
-        kind, at = token.lastgroup, token.end()
-        if kind == "space":
-            continue
-        if kind == "quoted":
-            open_items[-1].append(Atom(unescaped(token[0][1:-1]), token.start()))
-        elif kind == "bare":
-            open_items[-1].append(Atom(unescaped(token[0]), token.start()))
-        elif token[0] == b"{":
+        kind, at = token.lastgroup or "", token.end()
+        text, place = token[kind], token.start(kind)
+        if kind in ("bare", "quoted"):
+            open_items[-1].append(Atom(unescaped(text), place))
+        elif text == b"{":
             if len(open_items) > NESTING_MAX:
-                raise error_at(data, token.start(), f"braces nest more than {NESTING_MAX} deep")
+                raise error_at(data, place, f"braces nest more than {NESTING_MAX} deep")
             open_items.append([])
-            open_starts.append(token.start())
-        else:
+            open_starts.append(place)
+        elif text == b"}":
             if len(open_items) == 1:
-                raise error_at(data, token.start(), "a brace is closed that was never opened")
+                raise error_at(data, place, "a brace is closed that was never opened")
             group = Group(tuple(open_items.pop()), open_starts.pop())
             open_items[-1].append(group)
     if len(open_items) > 1:

@@ -174,8 +174,8 @@ class RenyiFilter:
         return self.epsilon - _converted(self.order, 0.0, self.delta)
 
     def admits(self, events: Iterable[PrivacyEvent]) -> bool:
-        """Whether all these events together stay within the cap."""
-        return self.spent(events) <= self.allowance
+        """Whether all these events together stay within the cap; free ones always do."""
+        return self.spent(events) <= max(self.allowance, 0.0)
 
     def spent(self, events: Iterable[PrivacyEvent]) -> float:
         """Return the divergence that these events have used."""

@@ -18,7 +18,9 @@ def register(app: typer.Typer) -> None:
 
 def pull(
     destination: Path = typer.Argument(..., help="Folder that holds the releases you have pulled."),
-    home: Path | None = typer.Option(None, "--home", help="The studio's folder: knows the address and the keys."),
+    home: Path | None = typer.Option(
+        None, "--home", help="The studio's folder: knows the address and the keys."
+    ),
     source: Path | None = typer.Option(None, "--from", help="Instead: a release's folder, copied by hand."),
     release_key: Path | None = typer.Option(None, help="With --from: the coordinator's release key (PEM)."),
     number: int | None = typer.Option(None, help="Release number; default: the newest."),
@@ -36,33 +38,58 @@ def pull(
 
 
 def predict(
-    plate: str = typer.Argument(..., help="The plate: shot.####.exr, shot.%04d.exr, a folder, or one file of it."),
-    shapes: Path = typer.Option(..., "--shapes", help="The artist's .nk or .json with two keys or more a shape."),
+    plate: str = typer.Argument(
+        ..., help="The plate: shot.####.exr, shot.%04d.exr, a folder, or one file of it."
+    ),
+    shapes: Path = typer.Option(
+        ..., "--shapes", help="The artist's .nk or .json with two keys or more a shape."
+    ),
     output: Path = typer.Option(..., "-o", "--output", help="File to write; the input is never touched."),
     shape: list[str] | None = typer.Option(None, "--shape", help="Only these shapes; repeat."),
-    release: Path | None = typer.Option(None, "--release", help="A pulled release's folder; default: packaged base."),
+    release: Path | None = typer.Option(
+        None, "--release", help="A pulled release's folder, or a weights file; default: the packaged base."
+    ),
+    every: int = typer.Option(1, help="Write a predicted key on every n-th frame only."),
+    trust_plate_size: bool = typer.Option(
+        False, "--trust-plate-size", help="Take the plate's size where the script's format says another."
+    ),
+    overwrite: bool = typer.Option(False, "--overwrite", help="Replace an output that is there already."),
     as_json: bool = Json,
 ) -> None:
     """Predict the keys between an artist's keys, on the artist's own points, into a node of their own."""
     from studio_node.predict_shot import predict_shot
 
-    result = predict_shot(plate, shapes, release, output, names=tuple(shape or ()), progress=progress)
+    def tell(name: str, done: int, of: int) -> None:
+        progress(f"{name}: {done} of {of} frames")
+
+    result = predict_shot(
+        plate,
+        shapes,
+        output,
+        weights=release,
+        shapes=tuple(shape or ()),
+        every=every,
+        trust_plate_size=trust_plate_size,
+        overwrite=overwrite,
+        progress=tell,
+    )
     show(result, as_json, _prediction_text)
-    if not result.predicted:
+    if result.rejected:
         raise typer.Exit(1)
 
 
 def _prediction_text(result: Any) -> str:
     rows = [
         [
-            one.name,
-            f"{one.first_frame}-{one.last_frame}",
-            one.frames_predicted,
-            f"{one.confidence_min:.2f}",
-            one.next_key if one.next_key is not None else "-",
+            one.path,
+            f"{one.frames[0]}-{one.frames[-1]}",
+            len(one.frames) - len(one.artist_keys),
+            f"{min(one.confidence):.2f}",
+            "-" if one.next_key is None else one.next_key,
         ]
-        for one in result.predicted
+        for one in result.shapes
     ]
-    lines = [table(["shape", "frames", "predicted", "least confidence", "next key"], rows)]
-    lines += [f"{one.name}: {one.reason}" for one in result.skipped]
-    return "\n".join([*lines, *result.notes, f"written: {result.output}"])
+    lines = [table(["shape", "frames", "predicted", "least confidence", "key next"], rows)]
+    lines += [f"{one.path}: no picture for frames {one.missing}" for one in result.shapes if one.missing]
+    lines += [f"not predicted: {one.where}: {one.reason}" for one in result.rejected]
+    return "\n".join([*lines, *result.problems, f"written with {result.weights}: {result.output}"])

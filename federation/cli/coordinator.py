@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -131,6 +131,48 @@ def serve(home: Path = Home) -> None:
     raise typer.Exit(run_node(home, progress=progress))
 
 
+@app.command()
+def run(
+    home: Path = Home,
+    campaign: str = typer.Option(
+        ..., help="A new name begins a campaign; one that is there is gone on with."
+    ),
+    setting: list[str] | None = typer.Option(
+        None, "--set", metavar="NAME=VALUE", help="A setting of the plan, as in federation.toml; repeat."
+    ),
+    as_json: bool = Json,
+) -> None:
+    """Run a campaign's rounds from the newest release; stop and start it again at any point."""
+    from aggregator.campaign_run import run as run_campaign
+
+    result = run_campaign(home, campaign, _settings(setting or []), progress=progress)
+    show(result, as_json, _campaign_text)
+    if result.exit_code:
+        raise typer.Exit(result.exit_code)
+
+
+@app.command()
+def release(
+    home: Path = Home,
+    base: bool = typer.Option(False, "--base", help="Check and publish the packaged base weights."),
+    campaign: str | None = typer.Option(None, help="Check and publish the candidate of this campaign."),
+    as_json: bool = Json,
+) -> None:
+    """Check weights on the public benchmark and publish them signed, or say why not; status 1 if they do not pass."""
+    from aggregator.releasing import release_base, release_candidate
+
+    if base == (campaign is not None):
+        raise typer.BadParameter("give either --base or --campaign NAME")
+    result = (
+        release_base(home, progress=progress)
+        if campaign is None
+        else release_candidate(home, campaign, progress=progress)
+    )
+    show(result, as_json, _release_text)
+    if result.number is None:
+        raise typer.Exit(1)
+
+
 @app.command(hidden=True)
 def part(
     name: str = typer.Argument(..., help="superlink, fleet-proxy, roster or releases."),
@@ -155,3 +197,38 @@ def part(
         run_release_service(home)
     else:
         raise typer.BadParameter(f"{name!r} is none of superlink, fleet-proxy, roster, releases")
+
+
+def _settings(texts: list[str]) -> dict[str, int | float]:
+    settings: dict[str, int | float] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        try:
+            settings[name] = float(value) if any(c in value for c in ".eE") else int(value)
+        except ValueError:
+            raise typer.BadParameter(f"{text!r} is not NAME=NUMBER") from None
+        if not equals:
+            raise typer.BadParameter(f"{text!r} is not NAME=NUMBER")
+    return settings
+
+
+def _campaign_text(result: Any) -> str:
+    rows = [
+        [one.server_round, one.phase, len(one.returned), len(one.late), one.bytes_in, one.reason]
+        for one in result.rounds
+    ]
+    cost = ", ".join(f"tier {tier}: epsilon {value:.3f}" for tier, value in result.epsilon.items())
+    return (
+        table(["round", "state", "returned", "late", "bytes in", "why"], rows)
+        + f"\n{result.campaign} is {result.state}: {result.reason}\nmost that a shot was charged: {cost}"
+    )
+
+
+def _release_text(outcome: Any) -> str:
+    gates = table(
+        ["gate", "passed", "why"],
+        [[gate.name, "yes" if gate.passed else "no", gate.why] for gate in outcome.check.gates],
+    )
+    if outcome.number is None:
+        return f"{gates}\nno release: the previous one stays"
+    return f"{gates}\nrelease {outcome.number} is signed and published: {outcome.folder}"

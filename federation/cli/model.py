@@ -36,7 +36,9 @@ def pretrain(
     show(
         result,
         as_json,
-        lambda done: f"{output}: {done.shots} shots, {done.windows} windows, {done.steps} steps, loss {done.loss:.4f}",
+        lambda done: (
+            f"{output}: {done.shots} shots, {done.windows} windows, {done.steps} steps, loss {done.loss:.4f}"
+        ),
     )
 
 

@@ -20,16 +20,23 @@ def make(
     width: int = typer.Option(320, help="Pixels."),
     height: int = typer.Option(192, help="Pixels."),
     clips: Path | None = typer.Option(None, help="Instead: a folder of real clips (frames, masks, shapes)."),
-    name: list[str] | None = typer.Option(None, "--name", help="With --clips: which ones; repeat. Default: all."),
+    name: list[str] | None = typer.Option(
+        None, "--name", help="With --clips: which ones; repeat. Default: all."
+    ),
     as_json: bool = Json,
 ) -> None:
     """Write shots: EXR or JPEG plates, approved shapes in a .nk, and a sparsely keyed .nk as an artist would begin."""
+    from model.procedural import ShotSettings
     from studio_node.written_shots import make_clip_shots, make_procedural_shots
 
     if clips is not None:
-        result = make_clip_shots(clips, folder, names=tuple(name or ()), progress=progress)
+        result = make_clip_shots(clips, name or [], folder, progress=progress)
     else:
         result = make_procedural_shots(
-            folder, seed=seed, count=count, frames=frames, width=width, height=height, progress=progress
+            folder,
+            seed=seed,
+            count=count,
+            settings=ShotSettings(frames=frames, width=width, height=height),
+            progress=progress,
         )
     show({"shots": result}, as_json, lambda done: "\n".join(str(shot.folder) for shot in done["shots"]))

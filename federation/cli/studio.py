@@ -105,7 +105,9 @@ def consent(
 
 @app.command()
 def ingest(
-    sources: list[Path] = typer.Argument(..., help="Folders of shots: each a folder with plates and a .nk or .json."),
+    sources: list[Path] = typer.Argument(
+        ..., help="Folders of shots: each a folder with plates and a .nk or .json."
+    ),
     home: Path = Home,
     show_name: str = typer.Option(..., "--show", help="The show that these shots belong to, for ever."),
     force: bool = typer.Option(False, "--force", help="Cut the windows again even where nothing changed."),

@@ -1,0 +1,65 @@
+"""A campaign over the federation's own SuperLink, from the newest release: what ``fedroto coordinator run`` does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from aggregator.campaign import BaseWeights, CampaignRequest, run_campaign
+from aggregator.campaign_result import CampaignResult
+from aggregator.plan_builder import Setting
+from aggregator.registry import Registry
+from aggregator.superlink import SuperLinkSettings
+from federation.config import load_federation_config
+from federation.errors import ReleaseError
+from federation.flower.coordinator import FederationRun
+from federation.homes import CoordinatorHome
+from federation.keys import RELEASE_KEY, load_release_key, public_pem
+from federation.release_manifest import WEIGHTS
+
+RUN_FILE = "flower_run.json"
+
+
+def open_registry(home: Path) -> Registry:
+    """Open the release registry of a coordinator's home.
+
+    Raises:
+        ConfigError: ``federation.toml`` is missing or wrong.
+        IdentityError: the release key is missing or readable by others.
+    """
+    places = CoordinatorHome(home)
+    release_key = load_release_key(places.keys / RELEASE_KEY).public_key()
+    return Registry(
+        places.releases,
+        federation=load_federation_config(places.config).name,
+        release_key_pem=public_pem(release_key),
+    )
+
+
+def run(
+    home: Path,
+    campaign: str,
+    overrides: Mapping[str, Setting],
+    *,
+    progress: Callable[[str], None],
+) -> CampaignResult:
+    """Run a campaign from the newest release, or go on with the one of that name.
+
+    Raises:
+        ReleaseError: there is no release to start from, or the newest one breaks a rule.
+        FedrotoError: see :func:`aggregator.campaign.run_campaign`.
+    """
+    base = open_registry(home).latest()
+    if base is None:
+        raise ReleaseError(
+            "there is no release to start a campaign from",
+            hint="publish the pretrained base first: fedroto coordinator release --base",
+        )
+    access = SuperLinkSettings.of_home(home).access()
+    request = CampaignRequest(campaign, BaseWeights(base.manifest.number, base.path / WEIGHTS), overrides)
+    return run_campaign(
+        home,
+        request,
+        lambda folder, bundle: FederationRun(access, folder / RUN_FILE, bundle),
+        progress=progress,
+    )

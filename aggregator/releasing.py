@@ -1,0 +1,119 @@
+"""From weights to a release: measured on the public benchmark, judged by the release check, then signed, or refused."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from aggregator.campaign import CAMPAIGNS_FOLDER
+from aggregator.campaign_run import open_registry
+from aggregator.registry import Draft, Registry, Training
+from aggregator.release_check import MODEL, BenchmarkRun, ReleaseCheck, check_candidate
+from aggregator.round_store import CANDIDATE_FILE, RoundStore
+from federation.errors import ReleaseError
+from federation.homes import CoordinatorHome
+from federation.keys import PLAN_KEY, RELEASE_KEY, load_plan_key
+from federation.model_spec import ARCHITECTURE, base_model_spec
+from federation.plan import TrainingPlan
+from federation.privacy import epsilon, event_of
+from federation.release_manifest import WEIGHTS, privacy_of
+from model.network import RotoModel
+from model.public_benchmark import BASELINES, RECIPE, build_clips, evaluate
+from model.weights import base_path, load
+
+Progress = Callable[[str], None]
+CANDIDATE, BASE = "candidate", "base"
+
+
+@dataclass(frozen=True)
+class ReleaseOutcome:
+    """What became of weights that were to be released.
+
+    Attributes:
+        check: every gate and every number.
+        number: of the release, or None if the check did not pass.
+        folder: of the release, or None.
+    """
+
+    check: ReleaseCheck
+    number: int | None
+    folder: Path | None
+
+
+def release_base(home: Path, *, progress: Progress) -> ReleaseOutcome:
+    """Check the packaged base weights and publish them, if they pass, as a release made on public data only.
+
+    Raises:
+        ReleaseError: the registry breaks a rule.
+        IdentityError: the release key is missing or readable by others.
+    """
+    return _release(home, base_path(), parent=None, training=None, progress=progress)
+
+
+def release_candidate(home: Path, campaign: str, *, progress: Progress) -> ReleaseOutcome:
+    """Check a finished campaign's candidate and publish it if it passes; otherwise the previous release stays.
+
+    Raises:
+        ReleaseError: the campaign has no candidate yet, trained without noise, or the registry breaks a rule.
+        IdentityError: a key is missing or readable by others.
+    """
+    store = RoundStore(home / CAMPAIGNS_FOLDER / campaign)
+    document, candidate = store.read_plan(), store.folder / CANDIDATE_FILE
+    if document is None or not candidate.exists():
+        raise ReleaseError(
+            f"campaign {campaign} has no candidate",
+            hint=f"run it to its end first: fedroto coordinator run --campaign {campaign}",
+        )
+    plan_key = load_plan_key(CoordinatorHome(home).keys / PLAN_KEY).public_key()
+    plan = TrainingPlan.verified(document, plan_key)
+    if plan.not_private:
+        raise ReleaseError(
+            f"campaign {campaign} trained without noise (NOT PRIVATE); such weights are never published"
+        )
+    event = event_of(plan, rounds=plan.rounds)
+    privacy = privacy_of(plan, rounds=plan.rounds, epsilon=lambda delta: epsilon([event], delta))
+    training = Training(plan, plan.rounds, privacy)
+    parent = open_registry(home).get(plan.base_release)
+    return _release(home, candidate, parent=parent.path / WEIGHTS, training=training, progress=progress)
+
+
+def measure(models: Mapping[str, RotoModel], *, progress: Progress) -> dict[str, BenchmarkRun]:
+    """Run the public benchmark once for models that share a matcher; boundary errors in percent of a shape's size.
+
+    Returns:
+        A run for each model, under its name.
+    """
+    matcher = next(iter(models.values())).matcher
+    clips = build_clips(matcher, progress=lambda done, of: progress(f"public benchmark: clip {done} of {of}"))
+    scores = evaluate(models, clips)
+    names = tuple(clip.name for clip in clips)
+
+    def errors(method: str) -> tuple[float, ...]:
+        by_clip = {score.clip: score.boundary for score in scores if score.method == method}
+        return tuple(by_clip[name] for name in names)
+
+    baselines = {method: errors(method) for method in BASELINES}
+    return {
+        name: BenchmarkRun(f"{RECIPE}, {len(names)} clips", names, {MODEL: errors(name), **baselines})
+        for name in models
+    }
+
+
+def _release(
+    home: Path, weights: Path, *, parent: Path | None, training: Training | None, progress: Progress
+) -> ReleaseOutcome:
+    registry: Registry = open_registry(home)
+    loaded = load(weights)
+    models = {CANDIDATE: RotoModel.from_tensors(loaded.tensors)}
+    if parent is not None:
+        models[BASE] = RotoModel.from_tensors(load(parent).tensors)
+    runs = measure(models, progress=progress)
+    check = check_candidate(runs[CANDIDATE], runs.get(BASE))
+    if not check.passed:
+        return ReleaseOutcome(check, None, None)
+    spec = base_model_spec(loaded.tensors)
+    draft = Draft(weights, check, ARCHITECTURE, spec.frozen_digest, int(time.time()), training)
+    release = registry.publish(draft, CoordinatorHome(home).keys / RELEASE_KEY)
+    return ReleaseOutcome(check, release.number, release.path)

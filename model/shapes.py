@@ -11,14 +11,14 @@ out-tangent (offset from the centre). Arrays of controls are ``[..., N, 3, 2]``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from model.errors import KeyframeError, ShapeError
-from model.keyframes import FloatArray, Keyed, check_key_times, default_slopes, evaluate, frozen_array
+from model.errors import ShapeError
+from model.keyframes import FloatArray, Keyed, default_slopes, evaluate, frozen_array
 from model.transforms import Transform, combined
 
 ShapeKind = Literal["bezier", "bspline", "polygon"]
@@ -209,61 +209,6 @@ class Shape:
     def is_alive(self, frame: float) -> bool:
         """True where the shape lives and is visible at ``frame``; elsewhere its points mean nothing."""
         return self.lifetime.contains(frame)
-
-    def with_predicted_keys(
-        self, frames: ArrayLike, controls_px: ArrayLike, confidence: ArrayLike | None = None
-    ) -> Shape:
-        """This shape with a key on each of ``frames``: the artist's own curve where the artist keyed, else predicted.
-
-        The result lies in screen space (no transforms), so that it can stand in a layer of its own; point order,
-        tangent order, lifetime and opacity are the artist's, the feather is his curve at those frames.
-
-        Args:
-            frames: whole frames [T], strictly increasing; every key of the artist inside the range among them.
-            controls_px: predicted controls on screen, [T, N, 3, 2]; ignored at the artist's key frames.
-            confidence: 0..1 per frame [T]; an artist's key counts as 1.
-
-        Raises:
-            ShapeError: other points than this shape's, or a shape that must not be rewritten.
-            KeyframeError: frames out of order, or an artist's key left out.
-        """
-        if self.read_only_reason is not None:
-            raise ShapeError(f"shape {self.path!r} cannot be predicted: {self.read_only_reason}")
-        times, controls = np.asarray(frames, dtype=np.float64), np.array(controls_px, dtype=np.float64)
-        check_key_times(times)
-        if controls.shape != (len(times), self.points, 3, 2):
-            raise ShapeError(
-                f"prediction for {self.path!r} has shape {controls.shape}; "
-                f"it is {(len(times), self.points, 3, 2)}: frames, points, 3 vectors, (x, y)"
-            )
-        keyed = [f for f in self.key_frames if times[0] <= f <= times[-1]]
-        missing = sorted(set(keyed) - set(times.tolist()))
-        if missing:
-            raise KeyframeError(
-                f"frame {missing[0]} is keyed by the artist; include it in the predicted frames"
-            )
-        rows = np.searchsorted(times, keyed)
-        for row, frame in zip(rows, keyed, strict=True):
-            controls[row] = self.at(frame)
-        sources: list[KeySource] = ["predicted"] * len(times)
-        shown = None if confidence is None else np.array(confidence, dtype=np.float64)
-        for row in rows:
-            sources[row] = "artist"
-            if shown is not None:
-                shown[row] = 1.0
-        feather = [self.feather_at(float(f)) for f in times]
-        slopes_in, slopes_out = default_slopes(times, controls)
-        return replace(
-            self,
-            frames=times,
-            controls=controls,
-            slopes_in=slopes_in,
-            slopes_out=slopes_out,
-            feather=None if self.feather is None else Keyed.smooth(times, np.array(feather)),
-            transforms=(),
-            key_sources=tuple(sources),
-            key_confidence=shown,
-        )
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Shape):

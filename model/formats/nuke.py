@@ -133,7 +133,8 @@ def add_prediction(
 
     Args:
         data: the script as ``loads`` read it.
-        predictions: shapes in screen space (``Shape.with_predicted_keys``), with the ``path`` of their originals.
+        predictions: shapes in screen space (no transforms) with the ``path`` of their originals; their
+            ``key_sources`` tell whose each key is.
         height: of the plate, px, as given to ``loads``.
         width: of the plate, px, as given to ``loads``.
         layer: the layer that holds the new shapes.
@@ -158,7 +159,7 @@ def add_prediction(
             raise ShapeError(f"no roto node {node_name!r} for {shape.path!r}; the script has: {listed}")
         if shape.transforms:
             raise ShapeError(
-                f"the prediction for {shape.path!r} is not in screen space; use with_predicted_keys"
+                f"the prediction for {shape.path!r} still has transforms; give it in screen space"
             )
         wanted.setdefault(node_name, []).append(shape)
     # From the last place to the first, so that the offsets of the earlier ones stay true.
@@ -171,12 +172,6 @@ def add_prediction(
 def _prediction_node(
     data: bytes, node: RotoNode, shapes: list[Shape], layer: str, note: str, width: int, height: int
 ) -> bytes:
-    names = unique_names(s.name for s in shapes)
-    artist = {
-        name: [_whole(f) for f, source in zip(s.frames, s.key_sources, strict=True) if source == "artist"]
-        for name, s in zip(names, shapes, strict=True)
-    }
-    label = "fedroto: predicted keys" + (f"\n{note}" if note else "")
     x, y = node.position()
     return NodeText(
         name=_free_name(data, node.own_name + PREDICTION_SUFFIX),
@@ -185,15 +180,26 @@ def _prediction_node(
         width=width,
         height=height,
         predicted=True,
-        knobs=(
-            b"label " + quoted(label),
-            b"addUserKnob {20 fedroto}",
-            b'addUserKnob {1 %s l "keys by the artist"}' % ARTIST_KEYS_KNOB.encode(),
-            ARTIST_KEYS_KNOB.encode() + b" " + quoted(json.dumps(artist)),
-        ),
+        knobs=_prediction_knobs(shapes, note),
         position=(x + _BESIDE[0], y + _BESIDE[1]),
         indent=node.depth,
     ).render()
+
+
+def _prediction_knobs(shapes: Sequence[Shape], note: str = "") -> tuple[bytes, ...]:
+    """The label and the tab that tell an artist, and ``loads``, which keys are predicted."""
+    names = unique_names(s.name for s in shapes)
+    artist = {
+        name: [_whole(f) for f, source in zip(s.frames, s.key_sources, strict=True) if source == "artist"]
+        for name, s in zip(names, shapes, strict=True)
+    }
+    knob = ARTIST_KEYS_KNOB.encode()
+    return (
+        b"label " + quoted("fedroto: predicted keys" + (f"\n{note}" if note else "")),
+        b"addUserKnob {20 fedroto}",
+        b'addUserKnob {1 %s l "keys by the artist"}' % knob,
+        knob + b" " + quoted(json.dumps(artist)),
+    )
 
 
 def _whole(frame: float) -> int | float:
@@ -218,7 +224,7 @@ def _inserted(data: bytes, at: int, text: bytes) -> bytes:
 
 
 def dumps(shapes: ShapeSet, node_name: str = "Roto1", *, with_root: bool = True) -> bytes:
-    """A small script with one Roto node that holds these shapes.
+    """A small script with one Roto node that holds these shapes; predicted keys are marked as in ``add_prediction``.
 
     Args:
         shapes: their format and frame range become those of the script; a polygon becomes a Bezier without tangents.
@@ -228,7 +234,16 @@ def dumps(shapes: ShapeSet, node_name: str = "Roto1", *, with_root: bool = True)
     Raises:
         ShapeError: coordinates beyond float32.
     """
-    node = NodeText(node_name, None, shapes.shapes, shapes.width, shapes.height).render()
+    predicted = any("predicted" in s.key_sources for s in shapes.shapes)
+    node = NodeText(
+        name=node_name,
+        layer=PREDICTION_LAYER if predicted else None,
+        shapes=shapes.shapes,
+        width=shapes.width,
+        height=shapes.height,
+        predicted=predicted,
+        knobs=_prediction_knobs(shapes.shapes) if predicted else (),
+    ).render()
     head = b"set cut_paste_input [stack 0]\n" + VERSION + b"\n"
     if not with_root:
         return head + b"push $cut_paste_input\n" + node

@@ -6,10 +6,9 @@ who answered, how many bytes and how long it took, and nothing about the quality
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -17,8 +16,7 @@ from typing import Final, Self
 from aggregator.database import open_database, writing
 from aggregator.round_report import Value, bytes_in
 from aggregator.round_state import Turn
-from aggregator.round_store import RoundRecord
-from federation.errors import FedrotoError
+from aggregator.round_store import RoundRecord, disk_guard
 
 PROGRESS_FILE, ROUNDS_FILE = "progress.jsonl", "rounds.sqlite"
 _SCHEMA: Final = """
@@ -61,13 +59,13 @@ class CampaignProgress:
             tell: also gets each event as a sentence, or None.
 
         Raises:
-            FedrotoError: the disk refused.
+            RoundError: the disk refused.
         """
         self._now, self._tell = now, tell
         self._lines, self._tables = folder / PROGRESS_FILE, folder / ROUNDS_FILE
-        with _disk_errors(self._lines):
+        with disk_guard():
             _drop_torn_line(self._lines)
-        self._connection = open_database(self._tables, _SCHEMA)
+            self._connection = open_database(self._tables, _SCHEMA)
 
     def __enter__(self) -> Self:
         return self
@@ -86,10 +84,10 @@ class CampaignProgress:
             fields: its values.
 
         Raises:
-            FedrotoError: the disk refused.
+            RoundError: the disk refused.
         """
         line = json.dumps({"at": round(self._now(), 3), "event": name, **fields, "text": text}) + "\n"
-        with _disk_errors(self._lines), self._lines.open("ab") as file:
+        with disk_guard(), self._lines.open("ab") as file:
             file.write(line.encode())
         if self._tell is not None:
             self._tell(text)
@@ -98,12 +96,12 @@ class CampaignProgress:
         """Bring the tables up to a round's record; doing it twice changes nothing.
 
         Raises:
-            FedrotoError: the disk refused.
+            RoundError: the disk refused.
         """
         state = record.state
         turns = [(0, studio, turn) for studio, turn in state.turns.items()]
         turns += [(1, studio, turn) for studio, turn in state.late.items()]
-        with writing(self._connection, self._tables) as connection:
+        with disk_guard(), writing(self._connection, self._tables) as connection:
             connection.execute(
                 "INSERT OR REPLACE INTO rounds VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
@@ -150,11 +148,3 @@ def _drop_torn_line(path: Path) -> None:
             position = start
         if position < end:
             file.truncate(position)
-
-
-@contextlib.contextmanager
-def _disk_errors(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise FedrotoError(f"cannot write {path}: {error.strerror or error}") from error

@@ -1,7 +1,8 @@
 """A campaign's folder on the coordinator's disk: what a killed coordinator goes on from.
 
     campaigns/<campaign>/
-      plan.json                     the signed plan
+      base.safetensors              all weights that the campaign starts from
+      plan.json                     the signed plan; written last, it says that the campaign has begun
       round_0000/weights.safetensors     the packed weights that round 1 stands on
       round_0002/
         round.json                  where the round stands, its absolute deadline, the messages that are out
@@ -38,11 +39,11 @@ from federation.documents import DOCUMENT_BYTES_MAX, PrivateKey, digest
 from federation.durable import make_private_dir, read_bounded, remove_leftovers, write_atomic
 from federation.errors import FedrotoError, MessageError, RoundError
 from federation.messages import PACKED_BYTES_MAX, PackedWeights, TrainUpdate, encode_reply, read_reply
-from federation.model_spec import packed_digest
+from federation.model_spec import Tensors, packed_digest
 from federation.plan import TrainingPlan
 
 RECORD_SCHEMA: Final = "fedroto.round/1"
-PLAN_FILE, CANDIDATE_FILE = "plan.json", "candidate.safetensors"
+PLAN_FILE, BASE_FILE, CANDIDATE_FILE = "plan.json", "base.safetensors", "candidate.safetensors"
 _WEIGHTS_FILE, _RECORD_FILE, _TENSOR = "weights.safetensors", "round.json", "packed"
 _FILE_BYTES_MAX = PACKED_BYTES_MAX + 64 * 1024
 _UPDATE_NAME = re.compile(r"(update|late)_(?P<studio>[a-z0-9][a-z0-9._-]{0,62})\.frame")
@@ -96,7 +97,7 @@ class RoundStore:
             RoundError: the disk refused.
         """
         self.folder = folder
-        with _disk():
+        with disk_guard():
             make_private_dir(folder)
             for place in (folder, *folder.glob("round_*")):
                 remove_leftovers(place)
@@ -108,9 +109,29 @@ class RoundStore:
     def write_plan(self, plan: TrainingPlan, plan_key: PrivateKey) -> bytes:
         """Sign the plan, keep it, and return the signed bytes."""
         data = plan.signed(plan_key).to_bytes()
-        with _disk():
+        with disk_guard():
             write_atomic(self.folder / PLAN_FILE, data)
         return data
+
+    def write_base(self, data: bytes) -> None:
+        """Keep the weights file that the campaign starts from, so that it needs nothing else to go on."""
+        with disk_guard():
+            write_atomic(self.folder / BASE_FILE, data, mode=0o600)
+
+    def read_base(self) -> Tensors:
+        """Return all tensors of the weights that the campaign started from."""
+        from model.weights import load  # imports torch, which a reader of rounds does not need
+
+        return load(self.folder / BASE_FILE).tensors
+
+    def write_candidate(self, tensors: Tensors, metadata: Mapping[str, str]) -> Path:
+        """Keep all weights after the last round and return their file."""
+        from model.weights import save
+
+        path = self.folder / CANDIDATE_FILE
+        with disk_guard():
+            save(path, tensors, metadata)
+        return path
 
     def read_record(self, server_round: int) -> RoundRecord | None:
         """Return a round's record, or None before it began.
@@ -134,7 +155,7 @@ class RoundStore:
         """Keep where a round stands."""
         stored = replace(record, state=replace(record.state, nodes=()))
         folder = self._round(record.server_round)
-        with _disk():
+        with disk_guard():
             make_private_dir(folder)
             write_atomic(folder / _RECORD_FILE, _RECORD.dump_json(stored), mode=0o600)
 
@@ -148,7 +169,7 @@ class RoundStore:
             update: validated.
         """
         data = encode_reply(update)
-        with _disk():
+        with disk_guard():
             write_atomic(self._update(during, server_round, studio), data, mode=0o600)
         return len(data)
 
@@ -159,7 +180,7 @@ class RoundStore:
             RoundError: it is missing or damaged.
         """
         path = self._update(during, server_round, studio)
-        with _disk():
+        with disk_guard():
             data = read_bounded(path, _FILE_BYTES_MAX)
         try:
             reply = read_reply(_reader(data))
@@ -172,7 +193,7 @@ class RoundStore:
     def stored_updates(self, during: int) -> Mapping[tuple[str, int], int]:
         """Return the size in bytes of each update on disk, by studio and the round that it answers."""
         sizes: dict[tuple[str, int], int] = {}
-        with _disk():
+        with disk_guard():
             for path in sorted(self._round(during).glob("*.frame")):
                 match = _UPDATE_NAME.fullmatch(path.name)
                 if match is not None:
@@ -187,7 +208,7 @@ class RoundStore:
             {_TENSOR: packed}, metadata={"fedroto": json.dumps(note, sort_keys=True)}
         )
         folder = self._round(server_round)
-        with _disk():
+        with disk_guard():
             make_private_dir(folder)
             write_atomic(folder / _WEIGHTS_FILE, data, mode=0o600)
 
@@ -224,7 +245,12 @@ class RoundStore:
 
 
 @contextlib.contextmanager
-def _disk() -> Iterator[None]:
+def disk_guard() -> Iterator[None]:
+    """Turn what a disk can do into the error of a round that cannot go on.
+
+    Raises:
+        RoundError: instead of any other ``FedrotoError`` or ``OSError``.
+    """
     try:
         yield
     except RoundError:
@@ -235,7 +261,7 @@ def _disk() -> Iterator[None]:
 
 
 def _read_if_there(path: Path, bytes_max: int) -> bytes | None:
-    with _disk():
+    with disk_guard():
         return read_bounded(path, bytes_max) if path.exists() else None
 
 

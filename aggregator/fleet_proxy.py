@@ -47,7 +47,7 @@ FLEET_CALLS = (
 ROUTES = frozenset({("GET", b"/health")} | {("POST", f"/v1/fleet/{call}".encode()) for call in FLEET_CALLS})
 CONNECTIONS_MAX = 1024
 KEEP_ALIVE_S = 75  # longer than the pause between two heartbeats: a TLS handshake costs more than a request
-STOP_S = 3
+STOP_S = 1
 REQUEST_HEADERS = frozenset(
     {
         b"accept",

@@ -6,8 +6,13 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+import uvicorn
 
 from federation.flower.version import check_flower_version, flower_environment
+
+STOP_S = 2  # for requests under way; without a limit, uvicorn waits for every idle connection's client to leave
 
 
 def become_superlink(arguments: Sequence[str], flower_home: Path) -> None:
@@ -24,6 +29,14 @@ def become_superlink(arguments: Sequence[str], flower_home: Path) -> None:
     environment = flower_environment(flower_home)
     os.environ.clear()
     os.environ.update(environment)
+    serve_without_limit = uvicorn.run
+
+    def serve(*positional: Any, **options: Any) -> None:
+        # Every poll of every studio would be a line of the access log.
+        options |= {"access_log": False, "timeout_graceful_shutdown": STOP_S}
+        serve_without_limit(*positional, **options)
+
+    uvicorn.run = serve
     sys.argv = ["flower-superlink", *arguments]
     from flwr.superlink.cli.flower_superlink import flower_superlink
 

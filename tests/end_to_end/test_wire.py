@@ -1,24 +1,33 @@
 """The wire as real processes on loopback: TLS SuperLink, fleet proxy, coordinator's run, uplink, a trivial runner."""
 
 import json
-import os
-import shutil
 import signal
 import socket
+import ssl
+import stat
 import sys
+import threading
 import time
 from datetime import UTC, datetime
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from flwr.proto.control_pb2 import ListRunsRequest, StartRunRequest, StopRunRequest
+from flwr.proto.fab_pb2 import Fab
+from flwr.proto.fleet_pb2 import PullMessagesRequest
+from flwr.proto.node_pb2 import Node as NodeProto
 
 from aggregator.fleet_proxy import FleetProxySettings
-from aggregator.superlink import SuperLinkSettings, is_healthy, wait_until_healthy
+from aggregator.superlink import SuperLinkSettings, wait_until_healthy
 from federation import certificates, child_process, keys
-from federation.errors import FlowerError, RefusalCode
-from federation.flower.bundle import build_bundle
-from federation.flower.coordinator import ASK_AGAIN, FederationRun
+from federation.errors import FlowerError, IdentityError, RefusalCode
+from federation.flower import coordinator, studio
+from federation.flower.bundle import build_bundle, bundle_of
+from federation.flower.coordinator import ASK_AGAIN, FOREIGN_RUN, FederationRun, RunLostError
+from federation.flower.studio import FleetConnection
 from federation.flower.transport import UnreachableError
 from federation.messages import TrainRefusal, TrainRequest, TrainUpdate
 from federation.records import read_reply, request_records
@@ -67,6 +76,7 @@ class Wire:
     def __init__(self, folder: Path):
         self.folder = folder
         self.children = {}
+        self.run = None
         now = datetime.now(UTC)
         authority = certificates.create_authority("wire", now=now)
         issued = certificates.issue_server_certificate(authority, ["localhost"], now=now)
@@ -156,11 +166,22 @@ class Wire:
     def wait_healthy(self):
         wait_until_healthy(self.fleet_address, self.ca.read_bytes(), 30)
 
-    def open_run(self, campaign="campaign"):
-        return FederationRun(self.superlink.access(), self.folder / f"{campaign}.json", build_bundle())
+    def open_run(self):
+        run = FederationRun(self.superlink.access(), self.folder / "campaign.json", build_bundle())
+        self.run = run.__enter__()
+
+    def request(self, method, path, **options):
+        context = ssl.create_default_context(cafile=str(self.ca))
+        with httpx.Client(verify=context, trust_env=False, timeout=10) as client:
+            return client.request(method, f"https://{self.fleet_address}{path}", **options)
+
+    def get(self, path):
+        return self.request("GET", path)
 
     def close(self):
-        child_process.stop(self.children.values())
+        child_process.stop(self.children.values(), patience_s=5)
+        if self.run is not None:
+            self.run.close()
 
 
 def request(instruction=b"one", value=0.5):
@@ -185,7 +206,7 @@ def wait_online(run, studio, timeout_s=30, after=0.0):
     )
 
 
-def wait_reply(run, message_id, timeout_s=30):
+def wait_update(run, message_id, timeout_s=30):
     """Pull as a round loop does: an unreachable SuperLink is asked again."""
 
     def replies():
@@ -194,16 +215,20 @@ def wait_reply(run, message_id, timeout_s=30):
         except UnreachableError:
             return None
 
-    return wait_for(replies, timeout_s, "reply")[0]
+    reply = wait_for(replies, timeout_s, "reply")[0]
+    assert reply.error_code is None
+    return read_reply(reply.content)
 
 
 def exchange(run, node, instruction=b"one", timeout_s=30):
     message_id = run.push(node.node_id, request_records(request(instruction)), timeout_s)
-    return wait_reply(run, message_id, timeout_s)
+    return wait_update(run, message_id, timeout_s)
 
 
 @pytest.fixture(scope="module")
 def wire(tmp_path_factory):
+    patch = pytest.MonkeyPatch()
+    patch.setattr(coordinator, "HEARTBEAT_S", 0.5)
     wire = Wire(tmp_path_factory.mktemp("wire"))
     try:
         wire.start_superlink()
@@ -211,24 +236,227 @@ def wire(tmp_path_factory):
         node_key = wire.create_studio("north")
         wire.start_runner("north")
         wire.wait_healthy()
-        with wire.open_run() as run:
-            run.register_studio(node_key.public, "north")
-            wire.start_uplink("north")
-            wire.run = run
-            wait_online(run, "north")
-            yield wire
+        wire.open_run()
+        wire.run.register_studio(node_key.public, "north")
+        wire.start_uplink("north")
+        wait_online(wire.run, "north")
+        yield wire
     finally:
         wire.close()
-        shutil.rmtree(wire.folder, ignore_errors=True)
+        patch.undo()
 
 
-def test_one_message_goes_there_and_back(wire):
-    node = wait_online(wire.run, "north")
-    started = time.monotonic()
-    reply = exchange(wire.run, node)
-    update = read_reply(reply.content)
+@pytest.fixture
+def node(wire):
+    return wait_online(wire.run, "north")
+
+
+def test_one_message_goes_there_and_back(wire, node):
+    update = exchange(wire.run, node)
     assert isinstance(update, TrainUpdate)
     assert update.update.shape == (PARAMETERS,)
     assert np.all(update.update == np.float32(1.5))
     assert (update.plan_digest, update.ledger_sequence, update.ledger_hash) == ("a" * 64, 7, "b" * 64)
-    print("first exchange", time.monotonic() - started)
+
+
+def test_no_two_coordinators_work_with_one_superlink(wire):
+    with pytest.raises(FlowerError, match="another coordinator process"):
+        FederationRun(wire.superlink.access(), wire.folder / "other.json", build_bundle()).__enter__()
+
+
+def test_a_restarted_coordinator_continues_its_run_and_pulls_what_was_pending(wire, node):
+    pending = wire.run.push(node.node_id, request_records(request()), 60)
+    run_id = wire.run.run_id
+    assert stat.S_IMODE((wire.folder / "campaign.json").stat().st_mode) == 0o600
+    wire.run.close()
+    wire.open_run()
+    assert wire.run.resumed
+    assert wire.run.run_id == run_id
+    assert isinstance(wait_update(wire.run, pending), TrainUpdate)
+
+
+def test_a_dead_run_is_replaced_and_its_questions_are_asked_again(wire, node):
+    pending = wire.run.push(node.node_id, request_records(request()), 60)
+    run_id = wire.run.run_id
+    wire.run._control.StopRun(StopRunRequest(run_id=run_id))
+    with pytest.raises(RunLostError):
+        list(wire.run.pull([pending]))
+    wire.run.open()
+    assert not wire.run.resumed
+    assert wire.run.run_id != run_id
+    assert [reply.error_code for reply in wire.run.pull([pending])] == [ASK_AGAIN]
+    assert isinstance(exchange(wire.run, node), TrainUpdate)
+
+
+def test_a_bundle_of_other_code_is_refused_and_never_reaches_the_runner(wire, node):
+    own = wire.run._bundle
+    try:
+        wire.run._bundle = bundle_of({"studio_node/client_app.py": b"raise SystemExit"})
+        wire.run.open()
+        assert not wire.run.resumed  # another bundle is another run
+        assert exchange(wire.run, node, b"foreign-code") == TrainRefusal(RefusalCode.BUNDLE_MISMATCH)
+    finally:
+        wire.run._bundle = own
+        wire.run.open()
+    assert "foreign-code" not in wire.asked("north")
+    assert isinstance(exchange(wire.run, node), TrainUpdate)
+
+
+def test_a_foreign_run_is_finished_as_failed_and_never_executed(wire, node):
+    bundle = bundle_of({"a.py": b"raise SystemExit"})
+    run_id = wire.run._control.StartRun(StartRunRequest(fab=Fab(content=bundle))).run_id
+
+    def ended():
+        run = wire.run._control.ListRuns(ListRunsRequest(run_id=run_id)).run_dict[run_id]
+        return run.status if run.status.status == "finished" else None
+
+    status = wait_for(ended, 10, "end of the foreign run")
+    assert (status.sub_status, status.details) == ("failed", FOREIGN_RUN)
+    assert isinstance(exchange(wire.run, node), TrainUpdate)
+
+
+def test_a_killed_uplink_is_asked_again_by_its_activation_time(wire, node):
+    wire.set_delay("north", 3)
+    asked_at = time.time()
+    wire.run.push(node.node_id, request_records(request(b"lost")), 60)
+    wait_for(lambda: "lost" in wire.asked("north"), 10, "question at the runner")
+    wire.set_delay("north", 0)
+    wire.kill("north-uplink")
+    wire.start_uplink("north")
+    back = wait_online(wire.run, "north", 15, after=asked_at)
+    assert isinstance(exchange(wire.run, back, b"lost", 20), TrainUpdate)
+
+
+def test_a_killed_runner_costs_one_refusal_and_is_used_again_when_it_is_back(wire, node):
+    wire.set_delay("north", 60)
+    pending = wire.run.push(node.node_id, request_records(request(b"slow")), 60)
+    wait_for(lambda: "slow" in wire.asked("north"), 10, "question at the runner")
+    wire.set_delay("north", 0)
+    wire.kill("north-runner")
+    assert wait_update(wire.run, pending, 10) == TrainRefusal(RefusalCode.INTERNAL)
+    pending = wire.run.push(node.node_id, request_records(request(b"again")), 60)
+    wire.start_runner("north")
+    assert isinstance(wait_update(wire.run, pending, 10), TrainUpdate)
+
+
+def test_a_killed_superlink_keeps_the_run_its_questions_and_its_replies(wire, node):
+    run_id = wire.run.run_id
+    wire.set_delay("north", 1.5)
+    pending = wire.run.push(node.node_id, request_records(request(b"outage")), 60)
+    wait_for(lambda: "outage" in wire.asked("north"), 10, "question at the runner")
+    wire.set_delay("north", 0)
+    wire.kill("superlink")
+    with pytest.raises(UnreachableError):
+        list(wire.run.pull([pending]))
+    assert wire.get("/health").status_code == 502
+    time.sleep(2)
+    wire.start_superlink()
+    assert isinstance(wait_update(wire.run, pending, 20), TrainUpdate)
+    assert wire.run.run_id == run_id
+    wait_online(wire.run, "north", 15)
+
+
+def test_a_killed_fleet_proxy_only_delays_the_reply(wire, node):
+    wire.set_delay("north", 1)
+    pending = wire.run.push(node.node_id, request_records(request(b"proxy")), 60)
+    wait_for(lambda: "proxy" in wire.asked("north"), 10, "question at the runner")
+    wire.set_delay("north", 0)
+    wire.kill("proxy")
+    time.sleep(2)
+    assert list(wire.run.pull([pending])) == []
+    wire.start_proxy()
+    assert isinstance(wait_update(wire.run, pending, 15), TrainUpdate)
+
+
+def test_the_reply_of_a_node_that_went_offline_is_not_destroyed_by_asking_for_it(wire, node):
+    replies = wire.events("north").count("reply")
+    pending = wire.run.push(node.node_id, request_records(request()), 60)
+    wait_for(lambda: wire.events("north").count("reply") > replies, 10, "reply on its way")
+    wire.stop("north-uplink")
+    assert not next(n for n in wire.run.nodes() if n.studio == "north").online
+    for _ in range(3):
+        assert list(wire.run.pull([pending])) == []
+    expired = wire.run.push(node.node_id, request_records(request(b"expired")), 0.5)
+    time.sleep(0.5)
+    wire.start_uplink("north")
+    wait_online(wire.run, "north")
+    assert isinstance(wait_update(wire.run, pending, 10), TrainUpdate)
+    assert isinstance(exchange(wire.run, node), TrainUpdate)
+    assert "expired" not in wire.asked("north")
+    assert [reply.error_code for reply in wire.run.pull([expired])] == [ASK_AGAIN]
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/v1/control/list-runs"),
+        ("POST", "/v1/control/start-run"),
+        ("POST", "/v1/control/register-node"),
+        ("POST", "/v1/runtime/acquire-task"),
+        ("POST", "/v1/fleet/register-node"),
+        ("POST", "/v1/fleet/unregister-node"),
+        ("POST", "/v1/fleet/%2e%2e/control/list-runs"),
+        ("POST", "/v1/fleet/pull-messages?x=1"),
+        ("GET", "/v1/fleet/pull-messages"),
+        ("POST", "/health"),
+        ("GET", "/docs"),
+        ("GET", "/openapi.json"),
+        ("GET", "/"),
+    ],
+)
+def test_what_is_not_a_node_call_is_closed(wire, method, path):
+    assert wire.request(method, path).status_code == 404
+
+
+def test_an_unsigned_call_is_refused_by_the_superlink_itself(wire):
+    unsigned = PullMessagesRequest(node=NodeProto(node_id=1)).SerializeToString()
+    answer = wire.request(
+        "POST",
+        "/v1/fleet/pull-messages",
+        content=unsigned,
+        headers={"content-type": "application/x-protobuf", "accept": "application/x-protobuf"},
+    )
+    assert answer.status_code in (401, 415)
+
+
+def connection(wire, key, *, ca=None, state="x.json"):
+    return FleetConnection(
+        wire.fleet_address, ca or wire.ca.read_bytes(), key, wire.folder / state, threading.Event()
+    )
+
+
+def test_an_unregistered_key_is_not_let_in(wire, monkeypatch):
+    stranger = connection(wire, ec.generate_private_key(ec.SECP384R1()))
+    with pytest.raises(UnreachableError, match="not admitted yet"):
+        stranger.activate()
+    monkeypatch.setattr(studio, "ADMISSION_WAIT_S", 0.0)
+    with pytest.raises(IdentityError, match="does not know"):
+        stranger.activate()
+    stranger.close()
+
+
+def test_another_authority_is_named_as_the_trouble_and_is_not_final(wire):
+    foreign = certificates.create_authority("other", now=datetime.now(UTC)).certificate_pem
+    lost = connection(wire, ec.generate_private_key(ec.SECP384R1()), ca=foreign)
+    with pytest.raises(UnreachableError) as error:
+        lost.activate()
+    assert "authority" in error.value.hint
+    lost.close()
+
+
+def test_a_revoked_key_ends_the_uplink_with_that_word_and_never_comes_back(wire):
+    node_key = wire.create_studio("south")
+    node_id = wire.run.register_studio(node_key.public, "south")
+    assert wire.run.register_studio(node_key.public, "south") == node_id  # admitting twice changes nothing
+    wire.start_uplink("south")
+    wait_online(wire.run, "south")
+    wire.run.unregister_studio(node_id)
+    assert wire.children.pop("south-uplink").wait(20) != 0
+    assert "revoked" in wire.events("south")
+    assert "south" not in [n.studio for n in wire.run.nodes()]
+    with pytest.raises(IdentityError, match="revoked"):
+        wire.run.register_studio(node_key.public, "south")
+    again = connection(wire, node_key.private, state="south/run/node.json")
+    with pytest.raises(IdentityError, match="revoked"):
+        again.activate()
+    again.close()

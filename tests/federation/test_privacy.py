@@ -62,7 +62,7 @@ def test_epsilon_is_never_below_a_privacy_loss_distribution(events, delta):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("seed", range(220))
+@pytest.mark.parametrize("seed", range(280))
 def test_epsilon_is_never_below_a_privacy_loss_distribution_at_many_points(seed):
     rng = random.Random(seed)
     events = [

@@ -81,6 +81,11 @@ class PackEntry:
     width: int
     height: int
 
+    @property
+    def made_with(self) -> tuple[str, str, str]:
+        """What the pack's windows follow from: epoch, recipe, frozen digest."""
+        return (self.epoch, self.recipe, self.frozen_digest)
+
 
 class Catalogue:
     """The catalogue of one studio; use as a context manager, from one thread."""

@@ -83,7 +83,8 @@ def find_sequence(
 
     Args:
         plate: a pattern whose file name holds one frame token (``%04d``, ``%d``, ``####``, ``@@@``; a single ``#``
-            or ``@`` stands for any number of digits), a folder that holds exactly one sequence, or one file.
+            or ``@`` stands for any number of digits), a folder that holds exactly one sequence, or one file, which
+            stands for the sequence that it belongs to (as when an artist drops it into a compositing script).
         first_frame: leave out files before this frame.
         last_frame: leave out files after this frame.
 
@@ -171,8 +172,9 @@ def _single(path: Path) -> FileSequence:
     if path.suffix.lower() not in PLATE_EXTENSIONS:
         kinds = ", ".join(sorted(PLATE_EXTENSIONS))
         raise PlateError(f"{path} is no plate file; plates are {kinds}")
-    match = _NUMBERED.match(path.stem)
-    return FileSequence(_pattern_of(path), {int(match["number"]) if match else 1: path})
+    if _NUMBERED.match(path.stem):
+        return _matching(Path(_pattern_of(path)))
+    return FileSequence(str(path), {1: path})
 
 
 def _pattern_of(path: Path) -> str:

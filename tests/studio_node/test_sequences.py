@@ -57,10 +57,10 @@ def test_hidden_files_and_unnumbered_stills_are_no_frames(tmp_path):
     assert sorted(find_sequence(tmp_path).files) == [1001]
 
 
-def test_a_single_file_is_a_plate_of_one_frame(tmp_path):
-    _touch(tmp_path, "plate.1001.exr", "plate.1002.exr", "still.png")
-    assert dict(find_sequence(tmp_path / "plate.1002.exr").files) == {1002: tmp_path / "plate.1002.exr"}
-    assert list(find_sequence(tmp_path / "still.png").files) == [1]
+def test_one_file_stands_for_its_sequence_and_a_still_for_itself(tmp_path):
+    _touch(tmp_path, "plate.1001.exr", "plate.1002.exr", "still.png", "other.1001.exr")
+    assert sorted(find_sequence(tmp_path / "plate.1002.exr").files) == [1001, 1002]
+    assert dict(find_sequence(tmp_path / "still.png").files) == {1: tmp_path / "still.png"}
 
 
 def test_a_part_of_a_sequence_keeps_its_frame_numbers(tmp_path):

@@ -1,0 +1,169 @@
+"""Finding shots in a folder tree: every folder that directly holds one plate and one file of approved shapes.
+
+``<show>/<shot>/plate.####.exr`` beside ``<show>/<shot>/shapes.nk`` is the usual lay-out; the shot is named after its
+folder. Where a folder holds several shape files, the approved one must be called ``shapes.nk`` or ``shapes.json``;
+an artist's work in progress and predictions may then lie beside it. Nothing here opens a picture or a shape file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from federation.errors import IngestError
+from model.errors import ModelError
+from studio_node.sequences import PLATE_EXTENSIONS, FileSequence, find_sequence
+
+SHAPE_EXTENSIONS = frozenset({".nk", ".json"})
+APPROVED_STEM = "shapes"
+DEPTH_MAX = 12
+_SHOT_NAME = re.compile(r"\w[\w.\- ]{0,119}")
+_CHUNK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class ShotFolder:
+    """A shot on disk.
+
+    Attributes:
+        name: the declared name, which becomes the shot id for ever.
+        plate: its plate's files.
+        shapes_file: its approved shapes.
+    """
+
+    name: str
+    plate: FileSequence
+    shapes_file: Path
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """Something that did not become training data.
+
+    Attributes:
+        where: the folder or file.
+        reason: why, and what to do.
+        line: line in the file, where one is to blame.
+    """
+
+    where: str
+    reason: str
+    line: int | None = None
+
+    @classmethod
+    def because(cls, where: Path | str, error: Exception) -> Rejected:
+        """Tell what an error says about a place."""
+        return cls(str(where), str(error), getattr(error, "line", None))
+
+
+def find_shots(sources: Iterable[Path], *, prefix: str = "") -> tuple[list[ShotFolder], list[Rejected]]:
+    """Find the shots in folders and everything below them, in the order of their paths.
+
+    Args:
+        sources: folders; symbolic links are followed, each folder is visited once.
+        prefix: put before each folder's name, for shows whose shots are named like those of another show.
+
+    Returns:
+        The shots, and the folders that hold plates or shapes but are no shot, each with the reason.
+
+    Raises:
+        IngestError: a source is no folder.
+    """
+    shots: dict[str, ShotFolder] = {}
+    rejected: list[Rejected] = []
+    for folder, shape_files, has_plates in _walk(sources):
+        strays = all(path.suffix.lower() == ".json" and path.stem != APPROVED_STEM for path in shape_files)
+        if not has_plates and strays:
+            continue
+        try:
+            shot = _shot_in(folder, shape_files, has_plates, prefix)
+            if shot.name in shots:
+                raise IngestError(
+                    f"shot {shot.name!r} was found at {shots[shot.name].shapes_file.parent} already; "
+                    "give each shot its own name"
+                )
+            shots[shot.name] = shot
+        except (IngestError, ModelError) as error:
+            rejected.append(Rejected.because(folder, error))
+    return list(shots.values()), rejected
+
+
+def content_digest(shot: ShotFolder) -> str:
+    """Return a shot's dataset epoch: SHA-256 over the bytes of its shape file and of each frame with its number.
+
+    Names and places of the files do not count: a shot that was only moved is unchanged. The digest never leaves the
+    studio.
+
+    Raises:
+        IngestError: a file cannot be read.
+    """
+    whole = hashlib.sha256(b"fedroto.shot/1\0")
+    try:
+        for label, path in [("shapes", shot.shapes_file), *sorted(shot.plate.files.items())]:
+            whole.update(f"{label}\0".encode())
+            whole.update(_file_digest(path))
+    except OSError as error:
+        raise IngestError(f"{error.filename} cannot be read: {error.strerror or error}") from error
+    return whole.hexdigest()
+
+
+def _walk(sources: Iterable[Path]) -> Iterable[tuple[Path, list[Path], bool]]:
+    visited: set[Path] = set()
+    pending = []
+    for source in sorted(sources, reverse=True):
+        if not source.is_dir():
+            raise IngestError(f"{source} is no folder; name the folder of a show or of a shot")
+        pending.append((source, 0))
+    while pending:
+        folder, depth = pending.pop()
+        real = folder.resolve()
+        if real in visited or depth > DEPTH_MAX:
+            continue
+        visited.add(real)
+        try:
+            entries = sorted(os.scandir(folder), key=lambda entry: entry.name, reverse=True)
+        except OSError:
+            continue  # not ours to read; what lies in it cannot be a shot of ours
+        visible = [entry for entry in entries if not entry.name.startswith(".")]
+        pending += [(Path(entry.path), depth + 1) for entry in visible if entry.is_dir()]
+        files = sorted(Path(entry.path) for entry in visible if entry.is_file())
+        has_plates = any(
+            path.suffix.lower() in PLATE_EXTENSIONS and any(map(str.isdigit, path.stem)) for path in files
+        )
+        yield folder, _shape_files(files), has_plates
+
+
+def _shape_files(files: list[Path]) -> list[Path]:
+    """Return the files that may be the folder's approved shapes: the ones called so, else scripts, else JSON."""
+    found = [path for path in files if path.suffix.lower() in SHAPE_EXTENSIONS]
+    approved = [path for path in found if path.stem.lower() == APPROVED_STEM]
+    scripts = [path for path in found if path.suffix.lower() == ".nk"]
+    return approved or scripts or found
+
+
+def _shot_in(folder: Path, shape_files: list[Path], has_plates: bool, prefix: str) -> ShotFolder:
+    name = prefix + folder.resolve().name
+    if not _SHOT_NAME.fullmatch(name):
+        raise IngestError(f"{name!r} cannot name a shot; use letters, digits, '.', '_', '-' and spaces")
+    if not shape_files:
+        raise IngestError("there are plates but no shapes; put the approved shapes beside them as shapes.nk")
+    if len(shape_files) > 1:
+        listed = ", ".join(path.name for path in shape_files)
+        raise IngestError(
+            f"there are several shape files ({listed}); call the approved one shapes.nk, and only it"
+        )
+    if not has_plates:
+        raise IngestError(f"there are shapes ({shape_files[0].name}) but no plate files beside them")
+    return ShotFolder(name, find_sequence(folder), shape_files[0])
+
+
+def _file_digest(path: Path) -> bytes:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.digest()

@@ -127,6 +127,8 @@ class PrivateTrainer(Generic[ModuleT, WindowT]):
         """
         try:
             windows = open_shot()
+            if not len(windows):
+                raise IngestError("its pack holds no window")
             drawn = draw_indices(len(windows), self._settings.privacy.windows_per_shot)
             value = self._loss(self.module, [windows[i] for i in drawn])
         except (IngestError, ModelError) as error:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -17,7 +17,13 @@ from typing import IO, Any, Self
 from federation import child_process
 from federation.errors import FedrotoError
 
-Command = Sequence[str | Path]
+Command = Sequence[str]
+
+
+def command(words: str, *arguments: object, **options: object) -> list[str]:
+    """Write a command line: ``command("studio join", kit, home=folder)`` is ``studio join KIT --home FOLDER``."""
+    flags = [part for name, value in options.items() for part in (f"--{name.replace('_', '-')}", str(value))]
+    return [*words.split(), *map(str, arguments), *flags]
 
 
 @dataclass
@@ -31,6 +37,7 @@ class DemoProcesses:
 
     logs: Path
     progress: Callable[[str], None]
+    _standing: dict[str, child_process.Child] = field(default_factory=dict)
     _running: dict[str, child_process.Child] = field(default_factory=dict)
     _open_logs: list[IO[bytes]] = field(default_factory=list)
 
@@ -43,16 +50,18 @@ class DemoProcesses:
     ) -> None:
         self.stop_all()
 
-    def run(self, name: str, command: Command) -> dict[str, Any]:
+    def run(self, name: str, command: Command, *, statuses: Sequence[int] = (0,)) -> dict[str, Any]:
         """Run a command to its end and return its ``--json`` result.
 
         Raises:
-            FedrotoError: it ended with another status than 0; carries its error and the log's path.
+            FedrotoError: it ended with another status than these; carries its error and the log's path.
         """
-        return self.run_side_by_side({name: command})[name]
+        return self.run_side_by_side({name: command}, statuses=statuses)[name]
 
-    def run_side_by_side(self, commands: dict[str, Command], at_once: int = 2) -> dict[str, dict[str, Any]]:
-        """Run commands to their ends, a few at once, and return their results by name."""
+    def run_side_by_side(
+        self, commands: Mapping[str, Command], *, at_once: int = 2, statuses: Sequence[int] = (0,)
+    ) -> dict[str, dict[str, Any]]:
+        """Run commands to their ends, a few at once, and return their results by name; see :meth:`run`."""
         waiting = list(commands.items())
         active: dict[str, tuple[child_process.Child, threading.Thread]] = {}
         results: dict[str, dict[str, Any]] = {}
@@ -67,17 +76,18 @@ class DemoProcesses:
                 if process.poll() is not None:
                     reader.join(child_process.STOP_S)
                     del active[name]
-                    results[name] = self._result(name, process.returncode)
+                    results[name] = self._result(name, process.returncode, statuses)
+            self.check_alive()
             time.sleep(0.02)
         return results
 
     def start(self, name: str, command: Command) -> None:
         """Start a command that runs until the demo ends."""
-        self._start(name, command, stdout_file=self.logs / f"{name}.log")
+        self._standing[name] = self._start(name, command, stdout_file=self.logs / f"{name}.log")
 
     def check_alive(self) -> None:
         """Raise if a process that should run until the end has ended."""
-        for name, process in self._running.items():
+        for name, process in self._standing.items():
             if process.poll() is not None:
                 raise FedrotoError(
                     f"the demo's process {name} ended with status {process.returncode}",
@@ -86,8 +96,9 @@ class DemoProcesses:
 
     def stop_all(self) -> None:
         """Stop every process that was started: asked first, then killed, group by group."""
-        child_process.stop(self._running.values())
+        child_process.stop([*self._running.values(), *reversed(self._standing.values())])
         self._running.clear()
+        self._standing.clear()
         for log in self._open_logs:
             log.close()
 
@@ -101,8 +112,8 @@ class DemoProcesses:
             stderr=subprocess.PIPE if to_end else subprocess.STDOUT,
             environment={"PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1"},
         )
-        key = name if not to_end else f"{name} (to its end)"
-        self._running[key] = process
+        if to_end:
+            self._running[name] = process
         return process
 
     def _relay(self, name: str, process: child_process.Child) -> None:
@@ -114,14 +125,14 @@ class DemoProcesses:
                 log.flush()
                 self.progress(f"  {name}: {line.decode(errors='replace').rstrip()}")
 
-    def _result(self, name: str, status: int) -> dict[str, Any]:
-        self._running.pop(f"{name} (to its end)", None)
+    def _result(self, name: str, status: int, statuses: Sequence[int]) -> dict[str, Any]:
+        self._running.pop(name, None)
         text = (self.logs / f"{name}.json").read_text(errors="replace")
         try:
             result = json.loads(text)
         except ValueError:
             result = {"error": text[-500:] or "no output"}
-        if status != 0:
+        if status not in statuses or "error" in result:
             raise FedrotoError(
                 f"{name} ended with status {status}: {result.get('error', '?')}",
                 hint=f"its log: {self.logs / f'{name}.log'}",

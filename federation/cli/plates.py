@@ -19,6 +19,9 @@ def make(
     frames: int = typer.Option(24, help="Frames a shot."),
     width: int = typer.Option(320, help="Pixels."),
     height: int = typer.Option(192, help="Pixels."),
+    motion: float = typer.Option(1.0, help="Speed of figures and camera; 1 is usual."),
+    deformation: float = typer.Option(1.0, help="Bending of figures; 1 is usual, 0 rigid."),
+    contrast: float = typer.Option(1.0, help="Of textures; 1 is usual."),
     clips: Path | None = typer.Option(None, help="Instead: a folder of real clips (frames, masks, shapes)."),
     name: list[str] | None = typer.Option(
         None, "--name", help="With --clips: which ones; repeat. Default: all."
@@ -36,7 +39,14 @@ def make(
             folder,
             seed=seed,
             count=count,
-            settings=ShotSettings(frames=frames, width=width, height=height),
+            settings=ShotSettings(
+                frames=frames,
+                width=width,
+                height=height,
+                motion=motion,
+                deformation=deformation,
+                contrast=contrast,
+            ),
             progress=progress,
         )
     show({"shots": result}, as_json, lambda done: "\n".join(str(shot.folder) for shot in done["shots"]))

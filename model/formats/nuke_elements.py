@@ -33,9 +33,13 @@ class Scalar:
     stretched: bool = False
     expression: str | None = None
 
-    def keyed(self) -> Keyed:
-        """The number as a curve; key times that do not increase raise KeyframeError."""
-        frames = self.frames or (0.0,)
+    def keyed(self, at_frame: float = 0.0) -> Keyed:
+        """The number as a curve, a constant as one key at ``at_frame``.
+
+        Raises:
+            KeyframeError: key times that do not increase.
+        """
+        frames = self.frames or (at_frame,)
         if all(s is not None for s in self.slopes):
             pairs = np.array(self.slopes, dtype=np.float64).reshape(-1, 2)
             return Keyed(np.array(frames), np.array(self.values), pairs[:, 0], pairs[:, 1])
@@ -84,7 +88,7 @@ class PointList:
         try:
             if all(s.frames in ((), shared) for s in scalars):
                 return _shared_block(times, scalars)
-            return stack([s.keyed() for s in scalars], (len(self.entries), 2))
+            return stack([s.keyed(float(times[0])) for s in scalars], (len(self.entries), 2))
         except KeyframeError as error:
             raise error_at(data, self.start, str(error)) from error
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 from model.evidence import SpanEvidence, evidence_shapes
 from model.windows import Window
@@ -37,6 +38,15 @@ def make_window(rng, frames=5, samples=64):
     return Window(evidence, truth.astype(np.float32), np.ones(frames, np.float32))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+    """Tiny tensors gain nothing from threads, and several test processes on few cores lose much."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture
 def evidence_of():
     """Makes evidence: ``evidence_of(rng, frames, samples, absent)``."""
@@ -52,7 +62,7 @@ def window_of():
 def moving_disc(frames=9, samples=48, step=(2.0, 1.0), size=96):
     """Pictures of a textured disc on a textured ground, and its outline [T, M, 2] in plate pixels."""
     rng = np.random.default_rng(5)
-    ground = _blurred(rng.integers(0, 255, (size, size, 3)))
+    ground = 0.1 * _blurred(rng.integers(0, 255, (size, size, 3))) + 40
     skin = _blurred(rng.integers(0, 255, (size, size, 3)))
     angle = 2 * np.pi * np.arange(samples) / samples
     circle = np.stack([np.cos(angle), np.sin(angle)], axis=1) * 18
@@ -69,9 +79,10 @@ def moving_disc(frames=9, samples=48, step=(2.0, 1.0), size=96):
 
 def _blurred(noise):
     noise = noise.astype(float)
-    for axis in (0, 1):
-        noise = (np.roll(noise, 1, axis) + 2 * noise + np.roll(noise, -1, axis)) / 4
-    return np.clip((noise - 127) * 2 + 127, 0, 255)
+    for _ in range(6):
+        for axis in (0, 1):
+            noise = (np.roll(noise, 1, axis) + 2 * noise + np.roll(noise, -1, axis)) / 4
+    return np.clip((noise - noise.mean()) / noise.std() * 50 + 127, 0, 255)
 
 
 @pytest.fixture(scope="session")

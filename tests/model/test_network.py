@@ -40,7 +40,9 @@ def test_the_hand_blend_is_the_inverse_variance_mean(evidence_of):
     spans = evidence_of(np.random.default_rng(0), absent=set(range(len(CANDIDATES))) - set(only))
     blend = blend_candidates(EvidenceTensors.stack([spans])).points[0].numpy()
     time = spans.time[:, None]
-    left, right = ((share / np.exp(2 * spans.log_scale[..., c])) for share, c in ((1 - time, only[0]), (time, only[1])))
+    left, right = (
+        (share / np.exp(2 * spans.log_scale[..., c])) for share, c in ((1 - time, only[0]), (time, only[1]))
+    )
     expected = left[..., None] * spans.points[:, :, only[0]] + right[..., None] * spans.points[:, :, only[1]]
     assert np.allclose(blend, expected / (left + right)[..., None], atol=1e-5)
 
@@ -57,7 +59,9 @@ def test_spans_of_a_batch_do_not_see_each_other(fusion, evidence_of):
 
 def test_frames_of_a_span_do_not_see_each_other(fusion, evidence_of):
     span = evidence_of(np.random.default_rng(2), 6)
-    timed = {n: getattr(span, n)[2:3] for n in ("time", "points", "log_scale", "drift", "appearance", "available")}
+    timed = {
+        n: getattr(span, n)[2:3] for n in ("time", "points", "log_scale", "drift", "appearance", "available")
+    }
     one = run(fusion, dataclasses.replace(span, **timed))
     assert torch.allclose(one.points[0, 0], run(fusion, span).points[0, 2], atol=1e-6)
 
@@ -120,7 +124,9 @@ def test_dead_frames_count_nothing(fusion, window_of):
     wrong[2:4] += 5
     alive = Window(window.evidence, window.truth, weight)
     assert float(window_loss(fusion, [alive])) != pytest.approx(float(window_loss(fusion, [window])))
-    assert float(window_loss(fusion, [Window(window.evidence, wrong, weight)])) == float(window_loss(fusion, [alive]))
+    assert float(window_loss(fusion, [Window(window.evidence, wrong, weight)])) == float(
+        window_loss(fusion, [alive])
+    )
 
 
 def test_a_window_without_any_living_frame_costs_nothing_and_teaches_nothing(fusion, window_of):

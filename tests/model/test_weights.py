@@ -58,7 +58,9 @@ def test_an_oversized_file_is_refused_before_it_is_parsed(tmp_path, tensors, mon
         save(tmp_path / "v", tensors)
 
 
-@pytest.mark.parametrize("data", [b"", b"not a safetensors file", b"\xff" * 64, b"\x08" + b"\0" * 7 + b"{}      "])
+@pytest.mark.parametrize(
+    "data", [b"", b"not a safetensors file", b"\xff" * 64, b"\x08" + b"\0" * 7 + b"{}      "]
+)
 def test_foreign_bytes_are_refused_or_empty(data):
     try:
         found = loads(data)
@@ -96,7 +98,12 @@ def test_packing_round_trip_keeps_every_weight():
 
 @pytest.mark.parametrize(
     "broken",
-    [lambda p: p[:-1], lambda p: np.append(p, np.float32(0)), lambda p: p * np.nan, lambda p: p.astype(np.float64)],
+    [
+        lambda p: p[:-1],
+        lambda p: np.append(p, np.float32(0)),
+        lambda p: p * np.nan,
+        lambda p: p.astype(np.float64),
+    ],
 )
 def test_packed_weights_that_do_not_fit_are_refused(broken):
     fusion = Fusion()

@@ -1,0 +1,125 @@
+"""Public pretraining and the public benchmark: repeatable, disjoint, and able to tell good from bad."""
+
+import numpy as np
+import pytest
+
+from model import pretrain as pretraining
+from model import public_benchmark as benchmark
+from model.errors import PredictionError, WeightsError
+from model.network import Fusion, RotoModel
+from model.pretrain import pretrain, train, training_windows, unsteady_hand, without_some
+from model.public_benchmark import build_clips, evaluate, of_method, paired_interval, same_matcher
+from model.weights import load
+
+
+@pytest.fixture
+def short_shots(monkeypatch):
+    """Pretraining shots of nine frames with one window per shape."""
+    monkeypatch.setattr(pretraining, "SHOT_FRAMES", 9)
+
+
+@pytest.fixture(scope="module")
+def clips():
+    return build_clips(None, count=2)
+
+
+def test_pretraining_repeats_to_the_byte_and_depends_on_the_seed(tmp_path, short_shots):
+    told = []
+    for name, seed in (("one", 1), ("two", 1), ("other", 2)):
+        report = pretrain(tmp_path / name, seed, shots=1, steps=2, progress=lambda *call: told.append(call))
+        assert report.windows > 0
+        assert np.isfinite(report.loss)
+    one, two, other = ((tmp_path / name).read_bytes() for name in ("one", "two", "other"))
+    assert one == two
+    assert one != other
+    assert told[:3] == [("shots", 1, 1), ("steps", 1, 2), ("steps", 2, 2)]
+    found = load(tmp_path / "one")
+    RotoModel.from_tensors(found.tensors)
+    assert found.metadata["seed"] == "1"
+
+
+def test_training_lowers_the_loss(window_of):
+    rng = np.random.default_rng(0)
+    windows = [window_of(rng, 3) for _ in range(8)]
+    _, early = train(windows, 0, steps=3)
+    _, late = train(windows, 0, steps=60)
+    assert late < early
+
+
+def test_pretraining_and_benchmark_never_share_a_generator():
+    assert pretraining.SEED_ROOM != benchmark.SEED_ROOM
+    ours = np.random.default_rng([*pretraining.SEED_ROOM.encode(), 0, 0]).random(4)
+    theirs = np.random.default_rng([*f"{benchmark.SEED_ROOM} {benchmark.RECIPE}".encode(), 0]).random(4)
+    assert not np.isin(ours, theirs).any()
+
+
+def test_shots_of_a_seed_are_the_same_however_many_are_asked_for(short_shots):
+    first = next(iter(training_windows(3, 1)))
+    again = next(iter(training_windows(3, 100)))
+    assert len(first) == len(again)
+    assert all(np.array_equal(a.truth, b.truth) for a, b in zip(first, again, strict=True))
+
+
+def test_leaving_trackers_out_touches_only_their_availability(window_of):
+    rng = np.random.default_rng(1)
+    window = window_of(rng)
+    left_out = [without_some(window, rng) for _ in range(20)]
+    gone = [int((w.evidence.available == 0).any(axis=0).sum()) for w in left_out]
+    assert set(gone) == {0, 2}
+    assert all(np.array_equal(w.evidence.points, window.evidence.points) for w in left_out)
+
+
+def test_an_unsteady_hand_stays_near_the_outline():
+    angle = 2 * np.pi * np.arange(64) / 64
+    circle = np.tile(50 * np.stack([np.cos(angle), np.sin(angle)], axis=1), (5, 1, 1))
+    moved = [unsteady_hand(np.random.default_rng(s), circle) for s in range(12)]
+    assert max(np.abs(np.linalg.norm(m, axis=2) - 50).max() for m in moved) < 4
+    assert any(np.array_equal(m, circle) for m in moved) or any(np.abs(m - circle).max() > 0.1 for m in moved)
+
+
+def test_the_benchmark_scores_every_model_and_baseline_on_every_clip(clips):
+    scores = evaluate({"one": RotoModel(Fusion()), "two": RotoModel(Fusion())}, clips)
+    methods = [s.method for s in scores[: len(scores) // 2]]
+    assert methods == [*benchmark.BASELINES, "one", "two"]
+    assert of_method(scores, "one") == of_method(scores, "two")
+    assert np.mean(of_method(scores, "one")) < np.mean(of_method(scores, "linear"))
+
+
+def test_the_truth_scores_perfectly(clips):
+    perfect = benchmark.score(clips[0], "truth", clips[0].truth)
+    assert perfect.boundary == pytest.approx(0, abs=1e-6)
+    assert perfect.iou == pytest.approx(1)
+    assert perfect.point == 0
+
+
+def test_clips_are_the_same_every_time_and_whatever_the_count(clips):
+    again = build_clips(None, count=1)[0]
+    assert again.name == clips[0].name
+    assert np.array_equal(again.truth, clips[0].truth)
+    assert np.array_equal(again.spans[0][1].points, clips[0].spans[0][1].points)
+
+
+def test_a_model_cannot_pass_as_a_baseline(clips):
+    with pytest.raises(WeightsError, match="lk_closed"):
+        evaluate({"lk_closed": RotoModel(Fusion())}, clips)
+
+
+def test_the_paired_interval_covers_a_known_difference():
+    rng = np.random.default_rng(0)
+    base = rng.normal(5, 3, 40)
+    better = base - 0.5 + rng.normal(0, 0.2, 40)
+    found = paired_interval(list(better), list(base))
+    assert found.low < -0.5 < found.high < 0
+    assert found == paired_interval(list(better), list(base))
+    same = paired_interval(list(base), list(base))
+    assert (same.mean, same.low, same.high) == (0, 0, 0)
+
+
+@pytest.mark.parametrize(("one", "other"), [([1.0], [1.0]), ([1.0, 2.0], [1.0])])
+def test_too_few_or_unmatched_clips_are_refused(one, other):
+    with pytest.raises(PredictionError):
+        paired_interval(one, other)
+
+
+def test_models_without_matcher_share_evidence():
+    assert same_matcher(RotoModel(Fusion()), RotoModel(Fusion()))

@@ -27,13 +27,42 @@ def pull(
     as_json: bool = Json,
 ) -> None:
     """Fetch a release, verify its signature, and refuse one that is older than what you hold."""
-    from federation.cli.releases import pull_release
+    from federation.documents import DOCUMENT_BYTES_MAX
+    from federation.durable import read_bounded
+    from federation.errors import ConfigError
+    from federation.release_client import pull as pull_over_network
+    from federation.release_client import pull_folder
+    from federation.set_up import load_kit
 
-    result = pull_release(destination, home, source, release_key, number, progress)
+    if source is not None:
+        if release_key is None:
+            raise ConfigError(
+                "--from needs --release-key, the coordinator's public key",
+                hint="a studio that has joined holds it as coordinator/release_key.pub",
+            )
+        result = pull_folder(source, read_bounded(release_key, DOCUMENT_BYTES_MAX), destination, progress)
+    elif home is not None:
+        kit = load_kit(home)
+        result = pull_over_network(
+            kit.service_address,
+            kit.ca_pem.encode(),
+            kit.release_key_pem.encode(),
+            destination,
+            number,
+            progress,
+            federation=kit.federation,
+        )
+    else:
+        raise ConfigError("say where from: --home of a studio that has joined, or --from with --release-key")
     show(
-        result,
+        {
+            "number": result.release.number,
+            "path": result.release.path,
+            "already_held": result.already_held,
+            "bytes_fetched": result.bytes_fetched,
+        },
         as_json,
-        lambda done: f"release {done.number} is in {done.folder}; its signature holds",
+        lambda done: f"release {done['number']} is in {done['path']}; its signature holds",
     )
 
 

@@ -192,9 +192,9 @@ def part(
 
         run_roster_sync(home, progress=progress)
     elif name == "releases":
-        from aggregator.service import run_release_service
+        from aggregator.service import serve as serve_releases
 
-        run_release_service(home)
+        serve_releases(home)
     else:
         raise typer.BadParameter(f"{name!r} is none of superlink, fleet-proxy, roster, releases")
 

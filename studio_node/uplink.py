@@ -7,36 +7,35 @@ it: it ends on SIGTERM, or when the coordinator has revoked its key.
 
 from __future__ import annotations
 
-import logging
+import os
 import queue
 import random
-import signal
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 
 from cryptography.hazmat.primitives.asymmetric import ec
 from flwr.app import Context, Message, RecordDict
 
-from federation.durable import make_private_dir, read_bounded
+from federation.child_process import stop_on_signals
+from federation.durable import make_private_dir
 from federation.errors import FlowerError, IdentityError, RefusalCode
 from federation.flower.bundle import build_bundle, bundle_digest
+from federation.flower.run_state import lock_exclusively
 from federation.flower.studio import FleetConnection, RunOverError
 from federation.flower.transport import UnreachableError
 from federation.homes import StudioHome
 from federation.journal import Journal
-from federation.keys import load_node_key, read_public_pem
+from federation.keys import load_node_key
 from federation.messages import TrainRefusal
-from federation.provisioning import JoinKit
 from federation.records import reply_records
+from federation.set_up import load_kit
 from studio_node.client_app import RUNNER_SOCKET, app, seconds_left
 
 POLL_MIN_S, POLL_MAX_S = 0.25, 2.0
 BACKOFF_FIRST_S, BACKOFF_MAX_S = 0.5, 5.0
-KIT_BYTES_MAX = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -67,13 +66,11 @@ class UplinkSettings:
             IdentityError: the node key is missing or readable by others, or there is no join kit.
             DocumentError: the join kit is malformed or not signed by the coordinator's key.
         """
-        home = StudioHome(root)
-        plan_key = read_public_pem(read_bounded(home.coordinator / "plan_key.pub", KIT_BYTES_MAX))
-        kit = JoinKit.verified(read_bounded(home.coordinator / "kit.json", KIT_BYTES_MAX), plan_key=plan_key)
+        kit = load_kit(root)
         return cls(
             fleet_address=kit.fleet_address,
             ca_certificate=kit.ca_pem.encode(),
-            node_key=load_node_key(home.node_key).private,
+            node_key=load_node_key(StudioHome(root).node_key).private,
             run_folder=root / "run",
             runner_socket=root / "run" / "runner.sock",
             journal=root / "uplink.jsonl",
@@ -85,23 +82,20 @@ def run(home: Path) -> None:
 
     Raises:
         IdentityError: the coordinator has revoked this studio's key or does not know it; or see UplinkSettings.
+        FlowerError: another uplink serves this home.
     """
     serve(UplinkSettings.of_home(home))
 
 
 def serve(settings: UplinkSettings) -> None:
     """Be an uplink in this process, until SIGTERM; see :func:`run`."""
-    stop = threading.Event()
-
-    def stop_now(number: int, frame: FrameType | None) -> None:
-        del number, frame
-        stop.set()
-
-    signal.signal(signal.SIGTERM, stop_now)
-    signal.signal(signal.SIGINT, stop_now)
-    logging.getLogger("flwr").setLevel(logging.ERROR)
+    stop = stop_on_signals()
     make_private_dir(settings.run_folder)
-    Uplink(settings, stop).work()
+    lock = lock_exclusively(settings.run_folder / "uplink.lock", "uplink")
+    try:
+        Uplink(settings, stop).work()
+    finally:
+        os.close(lock)
 
 
 class Uplink:
@@ -254,15 +248,17 @@ class Uplink:
         return None
 
     def _trouble(self, error: BaseException, failures: int) -> None:
+        """Wait a while after a failure; the first one is journalled, then the 2nd, 4th, 8th... in a row."""
         pause_s = min(BACKOFF_MAX_S, BACKOFF_FIRST_S * 2 ** min(failures - 1, 10))
         pause_s *= random.uniform(0.7, 1.0)  # noqa: S311 - spreads studios over time, nothing secret
-        hint = getattr(error, "hint", None)
-        self._journal.write(
-            "trouble",
-            f"{error}{f' ({hint})' if hint else ''}; trying again in {pause_s:.1f} s",
-            error=type(error).__name__,
-            failures=failures,
-        )
+        if failures & (failures - 1) == 0:
+            hint = getattr(error, "hint", None)
+            self._journal.write(
+                "trouble",
+                f"{error}{f' ({hint})' if hint else ''}; trying again",
+                error=type(error).__name__,
+                failures=failures,
+            )
         self._stop.wait(pause_s)
 
 

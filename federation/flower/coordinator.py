@@ -19,7 +19,7 @@ from typing import Self
 from flwr.app import Message, Metadata, RecordDict
 from flwr.app.message import make_message
 from flwr.common.constant import SUPERLINK_NODE_ID, ErrorCode, SubStatus
-from flwr.proto.control_pb2 import StartRunRequest
+from flwr.proto.control_pb2 import ListRunsRequest, StartRunRequest
 from flwr.proto.fab_pb2 import Fab
 from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest, ObjectTree
 from flwr.proto.message_pb2 import Message as MessageProto
@@ -127,7 +127,7 @@ class FederationRun:
     def __enter__(self) -> Self:
         """Take the coordinator's lock and open the run."""
         try:
-            self._lock = lock_exclusively(self._access.lock_path)
+            self._lock = lock_exclusively(self._access.lock_path, "coordinator process")
             self.open()
         except BaseException:
             self.close()
@@ -246,6 +246,8 @@ class FederationRun:
         with contextlib.suppress(RunLostError), self._calling("finish the run"):
             status = SubStatus.COMPLETED if completed else SubStatus.FAILED
             self._live_client().PushTaskOutput(PushTaskOutputRequest(sub_status=status, details=details))
+            # Listing a finished run makes the SuperLink delete what is left of its messages.
+            self._control.ListRuns(ListRunsRequest(run_id=self.run_id))
         self._stop_client()
         self._state_path.unlink(missing_ok=True)
 

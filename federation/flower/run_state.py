@@ -57,8 +57,12 @@ class RunState:
             return None
 
 
-def lock_exclusively(path: Path) -> int:
+def lock_exclusively(path: Path, process: str) -> int:
     """Hold a lock file until its descriptor is closed or the process ends.
+
+    Args:
+        path: the lock file.
+        process: what holds it, for people.
 
     Raises:
         FlowerError: another process holds it.
@@ -70,7 +74,7 @@ def lock_exclusively(path: Path) -> int:
     except OSError as error:
         os.close(descriptor)
         raise FlowerError(
-            f"another coordinator process holds {path}",
-            hint="one coordinator process at a time works with a SuperLink; stop the other one",
+            f"another {process} holds {path}",
+            hint=f"only one {process} at a time works here; stop the other one",
         ) from error
     return descriptor

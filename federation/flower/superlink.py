@@ -12,7 +12,9 @@ import uvicorn
 
 from federation.flower.version import check_flower_version, flower_environment
 
-STOP_S = 2  # for requests under way; without a limit, uvicorn waits for every idle connection's client to leave
+STOP_S = (
+    2  # for requests under way; without a limit, uvicorn waits for every idle connection's client to leave
+)
 
 
 def become_superlink(arguments: Sequence[str], flower_home: Path) -> None:

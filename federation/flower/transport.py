@@ -8,6 +8,7 @@ Here a call is made once, with a time limit, and fails as one of two errors: the
 from __future__ import annotations
 
 import email.utils
+import logging
 import ssl
 import time
 from collections.abc import Iterator, Sequence
@@ -100,6 +101,7 @@ def open_client(
         FlowerError: the installed Flower is of another series, or the certificate is not PEM.
     """
     check_flower_version()
+    logging.getLogger("flwr").setLevel(logging.ERROR)  # it would write between a command's own lines
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:

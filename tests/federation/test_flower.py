@@ -16,23 +16,39 @@ import flwr
 import httpx
 import numpy as np
 import pytest
-from flwr.app import Metadata
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+)
+from flwr.app import Message, Metadata
 from flwr.app.message import make_message
 from flwr.common.config import get_fab_config
+from flwr.proto.fleet_pb2 import ActivateNodeResponse, PullMessagesResponse, PushMessagesResponse
+from flwr.proto.heartbeat_pb2 import SendNodeHeartbeatResponse
+from flwr.proto.message_pb2 import PullObjectResponse
 from flwr.supercore.inflatable.inflatable_object import get_object_id
 from flwr.supercore.inflatable.inflatable_utils import ObjectPullError, ObjectUnavailableError
 
 from federation.errors import FlowerError, IdentityError, MessageError
-from federation.flower import bundle, coordinator, objects, version
+from federation.flower import bundle, coordinator, objects, studio, version
 from federation.flower.bundle import build_bundle, bundle_digest, bundle_of
 from federation.flower.heartbeat import Heartbeat
 from federation.flower.objects import IncomingMessage, take_apart
 from federation.flower.roster import public_key_pem
 from federation.flower.run_state import QuestionId, RunState, lock_exclusively
+from federation.flower.studio import FleetConnection
 from federation.flower.transport import AnsweredError, UnreachableError, translated
 from federation.messages import TrainRequest
 from federation.records import read_request, request_records
 
+REQUEST = TrainRequest(b"plan", b"instruction", np.arange(5, dtype=np.float32))
+NODE_KEY = ec.generate_private_key(ec.SECP384R1()).private_bytes(
+    Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
+)
 ROOT = Path(bundle.__file__).parents[2]
 
 
@@ -302,6 +318,148 @@ class TestObjects:
             outgoing.upload(set(outgoing.objects), refuse)
 
 
+class FleetApi:
+    """The fleet API in memory: what it was asked, and a script of what it does instead of answering."""
+
+    def __init__(self, **scripts):
+        self.calls = []
+        self.scripts = {name: list(steps) for name, steps in scripts.items()}
+
+    def __getattr__(self, name):
+        def call(request):
+            self.calls.append(name)
+            step = self.scripts.get(name, []).pop(0) if self.scripts.get(name) else None
+            if isinstance(step, Exception):
+                raise step
+            return step or {
+                "ActivateNode": ActivateNodeResponse(node_id=77),
+                "SendNodeHeartbeat": SendNodeHeartbeatResponse(success=True),
+                "PullMessages": PullMessagesResponse(),
+                "PushMessages": PushMessagesResponse(session_id="s"),
+            }.get(name)
+
+        return call
+
+    def close(self):
+        return None
+
+
+def flower_error(status, code, **headers):
+    return http_error(status, json.dumps({"code": code, "detail": "text"}), **headers)
+
+
+@pytest.fixture
+def connect(tmp_path, monkeypatch):
+    monkeypatch.setattr(studio, "RETRY_FIRST_S", 0.001)
+    opened = []
+
+    def open_connection(api):
+        monkeypatch.setattr(FleetConnection, "_open", lambda self: api)
+        key = load_pem_private_key(NODE_KEY, None)
+        opened.append(FleetConnection("x:1", b"", key, tmp_path / "node.json", threading.Event()))
+        return opened[-1]
+
+    yield open_connection
+    for one in opened:
+        one.close()
+
+
+class TestFleetConnection:
+    def test_a_restart_takes_over_from_a_killed_process(self, connect):
+        connect(FleetApi()).activate()
+        api = FleetApi()
+        again = connect(api)
+        again.activate()
+        assert api.calls[:2] == ["DeactivateNode", "ActivateNode"]
+        assert again.active
+        assert again.node_id == 77
+
+    def test_the_node_id_of_another_key_is_not_used(self, connect, tmp_path):
+        (tmp_path / "node.json").write_text(json.dumps({"node_id": 5, "public_key_digest": "0" * 64}))
+        api = FleetApi()
+        connect(api).activate()
+        assert api.calls[0] == "ActivateNode"
+
+    def test_an_instruction_that_may_be_lost_is_made_known_by_a_new_activation(self, connect):
+        api = FleetApi(PullMessages=[httpx.ConnectError("refused"), httpx.ReadError("cut")])
+        connection = connect(api)
+        connection.activate()
+        with pytest.raises(UnreachableError):
+            connection.receive()
+        assert connection.active  # it never got there
+        with pytest.raises(UnreachableError):
+            connection.receive()
+        assert not connection.active
+
+    def test_a_revoked_key_is_told_from_a_wrong_clock(self, connect):
+        late = format_datetime(datetime.fromtimestamp(time.time() + 3600, UTC))
+        api = FleetApi(PullMessages=[http_error(401, date=late), http_error(401)])
+        connection = connect(api)
+        connection.activate()
+        with pytest.raises(UnreachableError, match="clock"):
+            connection.receive()
+        connection.activate()
+        with pytest.raises(UnreachableError):
+            connection.receive()
+        api.scripts = {"DeactivateNode": [http_error(401)], "ActivateNode": [flower_error(412, 2004)]}
+        with pytest.raises(IdentityError, match="revoked"):
+            connection.activate()
+
+    def test_a_login_page_in_between_is_not_revocation(self, connect):
+        page = http_error(401, "<html>log in to the guest network</html>")
+        connection = connect(FleetApi())
+        connection.activate()
+        connection = connect(FleetApi(DeactivateNode=[page], ActivateNode=[page]))
+        with pytest.raises(UnreachableError):
+            connection.activate()
+
+    def reply(self, ttl=60.0):
+        question = make_message(
+            Metadata(1, "q" * 64, 1, 77, "", "3", time.time(), ttl, "train"), request_records(REQUEST)
+        )
+        return Message(request_records(REQUEST), reply_to=question)
+
+    def test_a_reply_is_sent_through_outages(self, connect):
+        api = FleetApi(PushMessages=[http_error(502), httpx.ConnectError("x"), httpx.ReadError("x")])
+        assert connect(api).send(self.reply())
+        assert api.calls.count("PushMessages") == 4
+
+    def test_a_reply_to_a_finished_run_is_dropped_at_once(self, connect):
+        api = FleetApi(PushMessages=[flower_error(403, 2007)])
+        assert not connect(api).send(self.reply())
+        assert api.calls == ["PushMessages"]
+
+    def test_a_reply_that_is_refused_again_and_again_is_given_up(self, connect):
+        api = FleetApi(PushMessages=[http_error(413)] * 100)
+        assert not connect(api).send(self.reply())
+        assert api.calls.count("PushMessages") == studio.SEND_REFUSALS_MAX
+
+    def test_an_expired_reply_is_not_sent(self, connect):
+        api = FleetApi(PushMessages=[http_error(502)] * 1000)
+        assert not connect(api).send(self.reply(ttl=0.05))
+
+    def test_an_instruction_that_cannot_be_fetched_is_answered_so_that_it_is_asked_again(self, connect):
+        announced = take_apart(
+            make_message(
+                Metadata(1, "", 1, 77, "", "3", time.time(), 60.0, "train"), request_records(REQUEST)
+            )
+        )
+        api = FleetApi(
+            PullMessages=[
+                PullMessagesResponse(messages_list=[announced.proto], message_object_trees=[announced.tree])
+            ],
+            PullObject=[PullObjectResponse(object_found=False)] * 10,
+        )
+        sent = []
+        connection = connect(api)
+        connection.activate()
+        connection.send = lambda reply: sent.append(reply) or True
+        assert connection.receive() is None
+        assert sent[0].error.code == coordinator.ASK_AGAIN
+        assert sent[0].error.reason == studio.LOST_REASON
+        assert sent[0].metadata.reply_to_message_id == announced.message_id
+
+
 class TestHeartbeat:
     def test_it_beats_until_stopped(self):
         beats = []
@@ -360,16 +518,14 @@ class TestRunState:
         assert RunState.read(tmp_path / "missing.json") is None
 
     def test_the_lock_is_held_until_it_is_closed(self, tmp_path):
-        held = lock_exclusively(tmp_path / "folder" / "lock")
+        held = lock_exclusively(tmp_path / "folder" / "lock", "coordinator")
         with pytest.raises(FlowerError, match="another coordinator"):
-            lock_exclusively(tmp_path / "folder" / "lock")
+            lock_exclusively(tmp_path / "folder" / "lock", "coordinator")
         os.close(held)
-        os.close(lock_exclusively(tmp_path / "folder" / "lock"))
+        os.close(lock_exclusively(tmp_path / "folder" / "lock", "coordinator"))
 
 
 def test_a_key_is_compared_in_flowers_form_whatever_form_it_came_in():
-    from cryptography.hazmat.primitives.asymmetric import ec, ed25519
-    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
     key = ec.generate_private_key(ec.SECP384R1()).public_key()
     pem = key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)

@@ -63,6 +63,16 @@ class CoordinatorHome:
         return self.root / "server.pem"
 
     @property
+    def plan_key(self) -> Path:
+        """Public half of the plan key, PEM."""
+        return self.root / "plan_key.pub"
+
+    @property
+    def release_key(self) -> Path:
+        """Public half of the release key, PEM."""
+        return self.root / "release_key.pub"
+
+    @property
     def releases(self) -> Path:
         """The release registry."""
         return self.root / "releases"

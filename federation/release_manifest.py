@@ -13,6 +13,7 @@ from federation.errors import ReleaseError
 from federation.plan import Name, Sha256, TrainingPlan
 
 RELEASE_SCHEMA: Final = "fedroto.release/1"
+NUMBER_MAX: Final = 999_999
 WEIGHTS, CARD, BENCHMARK = "weights.safetensors", "README.md", "benchmark.json"
 MANIFEST, SIGNATURE = "manifest.json", "model.sig"
 LISTED_FILES: Final = (WEIGHTS, CARD, BENCHMARK)
@@ -83,7 +84,7 @@ class ReleaseManifest(_Frozen):
 
     schema_: Literal["fedroto.release/1"] = Field(RELEASE_SCHEMA, alias="schema")
     federation: Name
-    number: Annotated[int, Field(ge=1, le=999_999)]
+    number: Annotated[int, Field(ge=1, le=NUMBER_MAX)]
     parent: Annotated[int, Field(ge=1)] | None
     campaign: Name | None
     plan_digest: Sha256 | None

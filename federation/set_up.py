@@ -196,6 +196,8 @@ def init_coordinator(root: Path, config: FederationConfig, *, now: datetime) -> 
         keys.create_secret(secret)
     authority = _authority(home, config.name, now)
     _server_certificate(home, authority, config, now)
+    write_atomic(home.plan_key, keys.public_pem(plan_key.public_key()))
+    write_atomic(home.release_key, keys.public_pem(release_key.public_key()))
     make_private_dir(home.releases)
     write_atomic(home.config, federation_toml(config).encode())
     return CoordinatorSetUp(

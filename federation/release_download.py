@@ -1,0 +1,188 @@
+"""The connection to a coordinator's release service: bounded, patient, and resuming where it was cut off.
+
+What it brings here is not trusted: sizes and hashes come from a manifest whose signature is checked afterwards, and
+serve to notice damage early and to bound what is written.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import grpc
+
+from federation.errors import FedrotoError, IdentityError, ReleaseError
+from federation.proto import coordinator_pb2 as wire
+from federation.proto import coordinator_pb2_grpc as wire_grpc
+from federation.release_folder import measure
+from federation.release_manifest import NUMBER_MAX, FileEntry
+
+CALL_SECONDS = 30.0
+STREAM_SECONDS = 310.0
+MESSAGE_BYTES_MAX = 1 << 20
+FAILURES_MAX = 4
+"""Tries in a row that bring nothing before giving up; the pause doubles from ``PAUSE_SECONDS`` each time."""
+PAUSE_SECONDS = 0.5
+
+Answer = TypeVar("Answer")
+_PASSING = frozenset(
+    {
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        grpc.StatusCode.ABORTED,
+        grpc.StatusCode.CANCELLED,
+        grpc.StatusCode.INTERNAL,
+    }
+)
+
+
+class ReleaseConnection:
+    """A connection to a coordinator's release service; use as a context manager.
+
+    Attributes:
+        address: ``host:port``.
+    """
+
+    def __init__(self, address: str, ca_pem: bytes, *, pause: Callable[[float], None] = time.sleep) -> None:
+        """Prepare a connection; nothing is dialled before the first call.
+
+        Args:
+            address: ``host:port``.
+            ca_pem: the federation's CA certificate; no other authority is trusted.
+            pause: waits so many seconds.
+        """
+        self.address = address
+        self._pause = pause
+        credentials = grpc.ssl_channel_credentials(root_certificates=ca_pem)
+        self._channel = grpc.secure_channel(address, credentials, _channel_options(address))
+        self._stub = wire_grpc.ReleasesStub(self._channel)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._channel.close()
+
+    def manifest(self, number: int | None) -> tuple[bytes, bytes]:
+        """Return a release's ``manifest.json`` and ``model.sig``; None asks for the newest.
+
+        Raises:
+            IdentityError: the server's certificate is not the federation's.
+            ReleaseError: there is no such release, or the coordinator does not answer.
+        """
+        if number is not None and not 1 <= number <= NUMBER_MAX:
+            raise ReleaseError(f"{number} is no release's number; they go from 1 to {NUMBER_MAX}")
+        request = wire.GetManifestRequest(number=number or 0)
+        failures = 0
+        while True:
+            try:
+                answer = self._stub.GetManifest(request, timeout=CALL_SECONDS)
+                return answer.manifest, answer.signature
+            except grpc.RpcError as error:
+                failures += 1
+                self._wait_or_give_up(error, failures)
+
+    def fetch(self, number: int, name: str, entry: FileEntry, path: Path) -> int:
+        """Bring one file here; returns how many bytes were transferred.
+
+        Args:
+            number: of the release.
+            name: of the file.
+            entry: its size and hash.
+            path: where it is to be; ``path`` with ``.part`` keeps what an interrupted fetch brought.
+
+        Raises:
+            ReleaseError: the file arrived damaged (it is thrown away), or the coordinator does not answer.
+            IdentityError: the server's certificate is not the federation's.
+            FedrotoError: the disk refused.
+        """
+        part = path.with_name(f"{path.name}.part")
+        try:
+            if path.exists():
+                path.replace(part)
+            part.touch()
+            fetched = self._fill(part, number, name, entry)
+            if measure(part) != entry:
+                part.unlink()
+                raise ReleaseError(f"{name} arrived damaged and was thrown away", hint="pull again")
+            part.replace(path)
+        except OSError as error:
+            raise FedrotoError(
+                f"cannot write {path}: {error.strerror}", hint="the rest is fetched by the next pull"
+            ) from error
+        return fetched
+
+    def _fill(self, part: Path, number: int, name: str, entry: FileEntry) -> int:
+        before = part.stat().st_size
+        failures = 0
+        while (offset := part.stat().st_size) < entry.size_bytes:
+            request = wire.DownloadRequest(number=number, file=name, offset=offset)
+            try:
+                with part.open("ab") as file:
+                    for data in _pieces(self._stub.Download(request, timeout=STREAM_SECONDS), offset, entry):
+                        file.write(data)
+            except grpc.RpcError as error:
+                failures = 1 if part.stat().st_size > offset else failures + 1
+                self._wait_or_give_up(error, failures)
+        return part.stat().st_size - before
+
+    def _wait_or_give_up(self, error: grpc.RpcError, failures: int) -> None:
+        refused = _certificate_fault(error)
+        if refused is not None:
+            raise IdentityError(
+                f"{self.address} is not the federation's coordinator, or something in between opens the "
+                f"connection: {refused}",
+                hint="a proxy that inspects TLS must leave this address alone; compare ca.crt with the coordinator",
+            ) from error
+        if error.code() == grpc.StatusCode.NOT_FOUND:
+            raise ReleaseError(f"the coordinator at {self.address} has it not: {error.details()}") from error
+        if error.code() not in _PASSING:
+            raise ReleaseError(f"the coordinator at {self.address} refused: {error.details()}") from error
+        if failures >= FAILURES_MAX:
+            raise ReleaseError(
+                f"the coordinator at {self.address} does not answer ({error.code().name}: {error.details()})",
+                hint="what has arrived is kept; pull again later",
+            ) from error
+        self._pause(PAUSE_SECONDS * 2 ** (failures - 1))
+
+
+def _pieces(chunks: Iterator[Any], offset: int, entry: FileEntry) -> Iterator[bytes]:
+    """Yield the data of chunks that follow one another and stay within the file."""
+    for chunk in chunks:
+        if chunk.offset != offset or not chunk.data or offset + len(chunk.data) > entry.size_bytes:
+            raise ReleaseError(
+                f"the coordinator sent bytes {chunk.offset} to {chunk.offset + len(chunk.data)}, expected {offset} "
+                f"and on, up to {entry.size_bytes}"
+            )
+        yield chunk.data
+        offset += len(chunk.data)
+    if offset < entry.size_bytes:
+        raise ReleaseError(f"the coordinator ended a file at byte {offset} of {entry.size_bytes}")
+
+
+def _certificate_fault(error: grpc.RpcError) -> str | None:
+    details = str(error.details() or "")
+    marks = (
+        "CERTIFICATE_VERIFY_FAILED",
+        "is not in peer certificate",
+        "Hostname Verification",
+        "SSL_ERROR_SSL",
+    )
+    return details if any(mark in details for mark in marks) else None
+
+
+def _channel_options(address: str) -> list[tuple[str, int]]:
+    options = [("grpc.max_receive_message_length", MESSAGE_BYTES_MAX)]
+    host = address.rsplit(":", 1)[0].strip("[]")
+    try:
+        loopback = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        loopback = host == "localhost"
+    return [*options, ("grpc.enable_http_proxy", 0)] if loopback else options

@@ -286,7 +286,7 @@ def _finish(dice: _Dice, pictures: Tensor, strength: Tensor) -> Tensor:
 
 
 def draw_pairs(
-    bank: Tensor, generator: torch.Generator, *, pairs: int, size: int, points: int
+    bank: Tensor, generator: torch.Generator, *, pairs: int, size: int, points: int, plate_edges: bool = False
 ) -> PicturePairs:
     """Draw a batch of picture pairs.
 
@@ -298,6 +298,7 @@ def draw_pairs(
         pairs: how many pairs.
         size: edge of the square pictures, pixels.
         points: outline points of each object.
+        plate_edges: let a quarter of the pairs end at a plate's edge, with its last pixels repeated beyond.
 
     Returns:
         The pairs with their truth.
@@ -350,12 +351,35 @@ def draw_pairs(
         within = ((outline > 2) & (outline < size - 2)).all(-1)
         return (lid < 0.3) & within
 
+    first, second = _finish(dice, compose(False), strength), _finish(dice, compose(True), strength)
+    seen = (open_at(outline_first, False) & open_at(outline_second, True)).float() * known
+    if plate_edges:
+        # The edge passes through the object: its two corners are drawn around the object's box.
+        reach = dice.uniform(0.2, 0.6, pairs, 2) * whole[:, None]
+        cut = dice.chance(0.25, pairs, 1)
+        top_left = dice.chance(0.5, pairs, 2)
+        low = torch.where(cut & top_left, centre - reach, 0.0)
+        high = torch.where(cut & ~top_left, centre + reach, float(size))
+        first, second = _ended(first, low, high), _ended(second, low, high)
+        for outline in (outline_first, outline_second):
+            seen = seen * ((outline > low[:, None]) & (outline < high[:, None])).all(-1)
     return PicturePairs(
-        first=_finish(dice, compose(False), strength),
-        second=_finish(dice, compose(True), strength),
+        first=first,
+        second=second,
         outline_first=outline_first,
         outline_second=outline_second,
         known=known,
-        seen=(open_at(outline_first, False) & open_at(outline_second, True)).float() * known,
+        seen=seen,
         sliding=sliding,
     )
+
+
+def _ended(pictures: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """Pictures that end at the corners ``low`` and ``high [B, 2]`` (pixels), the last pixels repeated."""
+    size = pictures.shape[-1]
+    axis = torch.arange(size)
+    index = torch.maximum(torch.minimum(axis, high.long()[..., None] - 1), low.long()[..., None])
+    index = index.clamp(0, size - 1)
+    columns = index[:, 0, None, None].expand(-1, 3, size, -1)
+    rows = index[:, 1, None, :, None].expand(-1, 3, -1, size)
+    return pictures.gather(3, columns).gather(2, rows)

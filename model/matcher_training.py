@@ -1,6 +1,6 @@
 """Public pretraining of the matcher: layered pictures in, weights out. No real shot is involved.
 
-    python -m model.matcher_training FOLDER --steps 12000 --seed 1
+    python -m model.matcher_training FOLDER --seed 1
 
 Every step draws its own pictures from (seed, step), so a run is repeatable and goes on from its last
 checkpoint exactly where it stopped. Photographs of an installed scikit-image are used as textures (those
@@ -40,7 +40,12 @@ class MatcherTraining:
     """The recipe; equal recipes give equal weights on equal machines.
 
     Attributes:
-        steps: updates in all; the learning rate falls along a cosine to zero over them.
+        steps: updates in all.
+        turn_step: until here starts are near and the learning rate follows a cosine planned for
+            ``cosine_steps``; from here starts reach far, some pictures end at a plate's edge, and the
+            learning rate falls linearly to zero at ``steps``.
+        cosine_steps: see ``turn_step``.
+        near_px, far_px: the largest error of a start before and after the turn.
         seed: of the weights, the textures and every batch.
         pairs: picture pairs in a batch.
         picture_px: edge of the pictures.
@@ -50,7 +55,11 @@ class MatcherTraining:
         averaging: decay of the running average of the weights, which is what ships.
     """
 
-    steps: int = 12000
+    steps: int = 7701
+    turn_step: int = 4701
+    cosine_steps: int = 12000
+    near_px: float = 12.0
+    far_px: float = 24.0
     seed: int = 1
     pairs: int = 4
     picture_px: int = 128
@@ -61,15 +70,21 @@ class MatcherTraining:
 
 
 def learning_rate(recipe: MatcherTraining, step: int) -> float:
-    """Linear rise, then a cosine to zero."""
+    """Linear rise, part of a cosine, then linearly to zero."""
     if step < recipe.warmup_steps:
         return recipe.learning_rate * (step + 1) / recipe.warmup_steps
-    done = (step - recipe.warmup_steps) / max(1, recipe.steps - recipe.warmup_steps)
-    return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+    planned = min(step, recipe.turn_step)
+    done = (planned - recipe.warmup_steps) / max(1, recipe.cosine_steps - recipe.warmup_steps)
+    rate = recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, max(0.0, done))))
+    left = (recipe.steps - step) / max(1, recipe.steps - recipe.turn_step)
+    return rate * min(1.0, left)
 
 
-def draw_start(pairs: PicturePairs, generator: torch.Generator) -> Tensor:
-    """Where the search begins: the truth with a smooth error of 1-12 px, or in 30% the first outline."""
+def draw_start(pairs: PicturePairs, generator: torch.Generator, *, reach_px: float) -> Tensor:
+    """Where the search begins: the truth with a smooth error, or in 30% the first outline.
+
+    The error's size is log-uniform from half a pixel to ``reach_px``.
+    """
     batch, points = pairs.known.shape
     angle = torch.arange(points) * (2 * math.pi / points)
     harmonic = torch.arange(4)
@@ -77,7 +92,7 @@ def draw_start(pairs: PicturePairs, generator: torch.Generator) -> Tensor:
     height = torch.randn(batch, 2, 4, 1, generator=generator) / (1.0 + harmonic[:, None])
     error = (height * torch.cos(harmonic[:, None] * angle + phase)).sum(2).transpose(1, 2)
     error = error / error.norm(dim=-1).mean(1).clamp(min=1e-3)[:, None, None]
-    size = torch.exp(torch.rand(batch, 1, 1, generator=generator) * math.log(24.0) + math.log(0.5))
+    size = torch.exp(torch.rand(batch, 1, 1, generator=generator) * math.log(reach_px / 0.5) + math.log(0.5))
     held = torch.rand(batch, 1, 1, generator=generator) < 0.3
     return torch.where(held, pairs.outline_first, pairs.outline_second + error * size)
 
@@ -107,9 +122,11 @@ def _feature_loss(
     return total / len(volumes)
 
 
-def pair_loss(matcher: Matcher, pairs: PicturePairs, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def pair_loss(
+    matcher: Matcher, pairs: PicturePairs, generator: torch.Generator, *, reach_px: float
+) -> tuple[Tensor, Tensor]:
     """The training loss of a batch, and the mean point error of the last iteration in pixels."""
-    start = draw_start(pairs, generator)
+    start = draw_start(pairs, generator, reach_px=reach_px)
     batch, points = pairs.known.shape
     with torch.autocast("cpu", torch.bfloat16):
         maps = matcher.encoder(torch.cat([pairs.first, pairs.second]))
@@ -216,10 +233,14 @@ def pretrain(
     while run.step < recipe.steps:
         generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + run.step)
         points = (48, 64, 96)[run.step % 3]
-        pairs = draw_pairs(bank, generator, pairs=recipe.pairs, size=recipe.picture_px, points=points)
+        far = run.step >= recipe.turn_step
+        pairs = draw_pairs(
+            bank, generator, pairs=recipe.pairs, size=recipe.picture_px, points=points, plate_edges=far
+        )
+        reach_px = recipe.far_px if far else recipe.near_px
         for group in run.optimiser.param_groups:
             group["lr"] = learning_rate(recipe, run.step)
-        loss, error = pair_loss(run.matcher, pairs, generator)
+        loss, error = pair_loss(run.matcher, pairs, generator, reach_px=reach_px)
         run.optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(run.matcher.parameters(), 1.0)
@@ -245,12 +266,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Pretrain the matcher on layered pictures.")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--steps", type=int, default=MatcherTraining.steps)
+    parser.add_argument("--turn-step", type=int, default=MatcherTraining.turn_step)
     parser.add_argument("--seed", type=int, default=MatcherTraining.seed)
     parser.add_argument("--threads", type=int, default=1)
     given = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(given.threads)
-    pretrain(MatcherTraining(steps=given.steps, seed=given.seed), given.folder)
+    recipe = MatcherTraining(steps=given.steps, turn_step=given.turn_step, seed=given.seed)
+    pretrain(recipe, given.folder)
 
 
 if __name__ == "__main__":

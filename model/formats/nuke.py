@@ -7,7 +7,6 @@ else. The height is the plate's; a script's root format is only asked where no p
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -145,15 +144,14 @@ def add_prediction(
         FormatError: as for ``loads``.
     """
     script = read_script(data)
-    high, wide = height or script.height, width or script.width
-    if high is None or wide is None:
-        raise FormatError(
-            "the script's root has no format, so y cannot be turned; give the plate's width and height"
-        )
+    high = height or script.height
+    if high is None:
+        raise FormatError("the script's root has no format, so y cannot be turned; give the plate's height")
+    wide = width or script.width or high  # only places the pivots, about which nothing turns
     nodes = {node.name: node for node in script.nodes}
     wanted: dict[str, list[Shape]] = {}
     for shape in predictions:
-        node_name = shape.path.rpartition(":")[0]
+        node_name = shape.path.partition(":")[0]
         if node_name not in nodes:
             listed = ", ".join(nodes) or "none"
             raise ShapeError(f"no roto node {node_name!r} for {shape.path!r}; the script has: {listed}")
@@ -164,26 +162,22 @@ def add_prediction(
         wanted.setdefault(node_name, []).append(shape)
     # From the last place to the first, so that the offsets of the earlier ones stay true.
     for node_name in sorted(wanted, key=lambda n: (nodes[n].scope_end, nodes[n].line), reverse=True):
-        text = _prediction_node(data, nodes[node_name], wanted[node_name], layer, note, wide, high)
-        data = _inserted(data, nodes[node_name].scope_end, text)
+        node = nodes[node_name]
+        neighbours = {n.own_name for n in script.nodes if n.scope_end == node.scope_end}
+        x, y = node.position()
+        text = NodeText(
+            name=_free_name(node.own_name + PREDICTION_SUFFIX, neighbours),
+            layer=layer,
+            shapes=tuple(wanted[node_name]),
+            width=wide,
+            height=high,
+            predicted=True,
+            knobs=_prediction_knobs(wanted[node_name], note),
+            position=(x + _BESIDE[0], y + _BESIDE[1]),
+            indent=node.depth,
+        )
+        data = _inserted(data, node.scope_end, text.render())
     return data
-
-
-def _prediction_node(
-    data: bytes, node: RotoNode, shapes: list[Shape], layer: str, note: str, width: int, height: int
-) -> bytes:
-    x, y = node.position()
-    return NodeText(
-        name=_free_name(data, node.own_name + PREDICTION_SUFFIX),
-        layer=layer,
-        shapes=tuple(shapes),
-        width=width,
-        height=height,
-        predicted=True,
-        knobs=_prediction_knobs(shapes, note),
-        position=(x + _BESIDE[0], y + _BESIDE[1]),
-        indent=node.depth,
-    ).render()
 
 
 def _prediction_knobs(shapes: Sequence[Shape], note: str = "") -> tuple[bytes, ...]:
@@ -206,10 +200,10 @@ def _whole(frame: float) -> int | float:
     return int(frame) if frame == int(frame) else float(frame)
 
 
-def _free_name(data: bytes, name: str) -> str:
-    """The name, with a number where some node of the script has it already."""
+def _free_name(name: str, taken: set[str]) -> str:
+    """The name, with a number where a neighbour has it already."""
     number, free = 1, name
-    while re.search(rb'(?m)^[ \t]*name[ \t]+["{]?' + re.escape(free.encode()) + rb'["}]?[ \t\r]*$', data):
+    while free in taken:
         number += 1
         free = f"{name}{number}"
     return free

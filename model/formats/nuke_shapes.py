@@ -64,10 +64,13 @@ class ShapeReader:
 
     def _enter(self, layer: Layer, around: _Around, *, is_root: bool) -> _Around:
         transform, reasons = self._transform(layer)
+        visibility = around.visibility
+        if "vis" in layer.attributes:
+            visibility += (self._curve(layer.attributes["vis"], layer.start),)
         return _Around(
             around.path if is_root else f"{around.path}{layer.name}/",
             around.transforms + transform,
-            (*around.visibility, self._curve(layer.attributes.get("vis", constant(1.0)), layer.start)),
+            visibility,
             around.reasons + reasons + _driven(layer.attributes, f"layer {layer.name}"),
         )
 
@@ -131,6 +134,8 @@ class ShapeReader:
     def _transform(self, element: Layer | Spline) -> tuple[tuple[Transform, ...], tuple[str, ...]]:
         """The element's own transform, () where it moves nothing, and what in it only Nuke can compute."""
         scalars = element.transform
+        if _stands_still(scalars):
+            return (), ()
         curves = [self._curve(s, element.start) for s in scalars]
 
         def place(index: int, default: float) -> Keyed:
@@ -190,6 +195,18 @@ class ShapeReader:
             path = f"{path}#{self.paths[path]}"
         self.paths[path] = 1
         return path
+
+
+def _stands_still(scalars: tuple[Scalar, ...]) -> bool:
+    """True for the transform that nearly every element has: a pivot and nothing that moves."""
+    if any(s.frames or s.expression is not None for s in scalars):
+        return False
+    values = [s.values[0] for s in scalars]
+    return (
+        not any(values[_TRANSLATE:_SCALE])
+        and all(v == 1 for v in values[_SCALE:_UNKNOWN])
+        and not any(values[_UNKNOWN:])
+    )
 
 
 def _kind_of(spline: Spline) -> ShapeKind | None:

@@ -10,10 +10,11 @@ from pathlib import Path
 from federation.errors import FedrotoError
 
 BUSY_S = 10.0
+SYNCHRONOUS = "FULL"  # every commit is on the disk when it returns
 
 
 def open_database(path: Path, schema: str) -> sqlite3.Connection:
-    """Open a database, made if need be, in DELETE journal mode with synchronous=FULL.
+    """Open a database, made if need be, in DELETE journal mode and fully synchronous.
 
     Args:
         path: the file; its folder must be there.
@@ -26,7 +27,7 @@ def open_database(path: Path, schema: str) -> sqlite3.Connection:
         connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)
         try:
             connection.execute("PRAGMA journal_mode = DELETE")
-            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute(f"PRAGMA synchronous = {SYNCHRONOUS}")
             connection.execute("PRAGMA foreign_keys = ON")
             connection.executescript(schema)
         except BaseException:

@@ -20,7 +20,7 @@ from federation.plan import (
 GRACE_S = 24 * 3600
 """A plan outlives twice its rounds' deadlines by this, so that a campaign that was interrupted can go on."""
 Setting = int | float
-SETTINGS = tuple(PlanDefaults.model_fields)
+SETTINGS = (*PlanDefaults.model_fields, "staleness_max")
 
 
 def build_plan(
@@ -44,7 +44,7 @@ def build_plan(
         campaign: a name that was not used before.
         base_release: number of the release whose weights the training starts from.
         now: seconds since the epoch.
-        overrides: settings of ``[plan]`` by name.
+        overrides: settings of ``[plan]`` by name, and ``staleness_max``.
         mode: "research" marks a simulation; studio nodes refuse it.
 
     Raises:
@@ -55,7 +55,7 @@ def build_plan(
     unknown = sorted(set(overrides) - set(SETTINGS))
     if unknown:
         raise PlanError(f"no setting of a plan is called {unknown[0]!r}; there are {', '.join(SETTINGS)}")
-    settings: dict[str, Setting] = config.plan.model_dump() | dict(overrides)
+    settings: dict[str, Setting] = {**config.plan.model_dump(), "staleness_max": 1, **overrides}
     studios = {studio.name: studio.size_tier for studio in enrolled if studio.is_admitted}
     if not studios:
         raise PlanError("no studio is admitted", hint="admit one with: fedroto coordinator admit")
@@ -75,9 +75,7 @@ def build_plan(
         "privacy": {name: settings[name] for name in settings if name in PrivacyConstants.model_fields},
         "learning_rate": settings["learning_rate"],
         "update": {name: settings[name] for name in settings if name in UpdateBounds.model_fields},
-        "rounds": settings["rounds"],
-        "quorum": settings["quorum"],
-        "deadline_s": settings["deadline_s"],
+        **{name: settings[name] for name in ("rounds", "quorum", "deadline_s", "staleness_max")},
         "size_tiers": tiers,
         "studios": studios,
     }

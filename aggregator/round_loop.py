@@ -150,6 +150,9 @@ class _Round:
                 hint="the campaign's folder was changed by hand; start a new campaign",
             )
         if stored.state.phase in (Phase.DEGRADED, Phase.FAILED):
+            left_s = stored.state.deadline_at - now
+            if stored.state.phase is Phase.FAILED and left_s > 0:
+                deadline_s = left_s  # our own trouble does not move the studios' deadline
             state = reopen_round(stored.state, now=now, deadline_s=deadline_s)
             return replace(stored, state=state, attempt=stored.attempt + 1), stored
         return stored, stored

@@ -71,7 +71,9 @@ class SimulatedStudio:
     incarnation: int = 0
     ledger: list[str] = field(default_factory=lambda: [_hash("genesis")])
     stored: dict[Question, TrainUpdate] = field(default_factory=dict)
+    training: dict[Question, list[str]] = field(default_factory=dict)  # messages that wait for it
     charged: list[Question] = field(default_factory=list)
+    finished: list[Question] = field(default_factory=list)
     asked: list[RoundInstruction] = field(default_factory=list)
 
     def objection(self, plan: TrainingPlan, instruction: RoundInstruction) -> RefusalCode | None:
@@ -188,6 +190,7 @@ class FederationSimulator:
         """Kill a studio's processes and start them: what it was training is gone, its disk is not."""
         one = self.studios[studio]
         one.incarnation += 1
+        one.training.clear()
         self.switch(studio, online=False)
         self.switch(studio, online=True)
 
@@ -238,13 +241,18 @@ class FederationSimulator:
             self._send(studio, message_id, TrainRefusal(refusal), LATENCY_S)
         elif instruction.question in studio.stored:
             self._send(studio, message_id, studio.stored[instruction.question], LATENCY_S)
+        elif instruction.question in studio.training:
+            studio.training[instruction.question].append(message_id)
         else:
+            studio.training[instruction.question] = [message_id]
             update, alive = studio.train(plan, instruction), studio.incarnation
 
             def finish() -> None:
                 if studio.incarnation == alive:
+                    studio.finished.append(instruction.question)
                     studio.stored[instruction.question] = update
-                    self._send(studio, message_id, update, LATENCY_S)
+                    for waiting in studio.training.pop(instruction.question):
+                        self._send(studio, waiting, update, LATENCY_S)
 
             self._later(studio.delay_s, finish)
 

@@ -1,0 +1,91 @@
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from aggregator.enrolment import EnrolledStudio, StudioState
+from aggregator.plan_builder import build_plan, require_same_settings
+from federation.config import FederationConfig, PlanDefaults
+from federation.errors import PlanError
+from federation.keys import openssh_public
+from federation.plan import ModelSpec, SizeTier, TensorEntry
+
+KEY = openssh_public(ec.generate_private_key(ec.SECP384R1()).public_key()).decode()
+MODEL = ModelSpec(
+    architecture="fusion-1", trainable=(TensorEntry(name="fusion.w", shape=(3, 2)),), frozen_digest="ab" * 32
+)
+CONFIG = FederationConfig(
+    name="fed", hosts=("localhost",), plan=PlanDefaults(quorum=2, rounds=4, deadline_s=60)
+)
+
+
+def enrolled(name, tier="s", state=StudioState.ADMITTED):
+    return EnrolledStudio(name, tier, KEY, state, 0, None)
+
+
+BOOK = (enrolled("ash"), enrolled("birch", "m"), enrolled("cedar", state=StudioState.REVOKED))
+
+
+def plan_of(config=CONFIG, book=BOOK, mode="private", **overrides):
+    return build_plan(
+        config, book, MODEL, campaign="spring", base_release=1, now=1000, overrides=overrides, mode=mode
+    )
+
+
+def test_the_plan_names_the_admitted_studios_and_takes_the_settings():
+    plan = plan_of()
+    assert plan.studios == {"ash": "s", "birch": "m"}
+    assert (plan.rounds, plan.quorum, plan.deadline_s, plan.staleness_max) == (4, 2, 60, 1)
+    assert plan.privacy.noise_multiplier == CONFIG.plan.noise_multiplier
+    assert plan.update.norm_max == CONFIG.plan.norm_max
+    assert plan.model == MODEL
+    assert plan.mode == "private"
+
+
+def test_the_plan_outlives_its_rounds():
+    plan = plan_of()
+    assert plan.created_at == 1000
+    assert plan.expires_at >= 1000 + 4 * 60 * 2
+
+
+def test_overrides_win_and_are_checked():
+    plan = plan_of(rounds=9, noise_multiplier=3.5, grid=2.0**-12, staleness_max=0)
+    assert (plan.rounds, plan.privacy.noise_multiplier, plan.update.grid) == (9, 3.5, 2.0**-12)
+    assert plan.staleness_max == 0
+    with pytest.raises(PlanError, match="'epochs'"):
+        plan_of(epochs=3)
+    with pytest.raises(PlanError, match="sample_rate"):
+        plan_of(sample_rate=1.5)
+    with pytest.raises(PlanError, match="grid"):
+        plan_of(grid=0.003)
+
+
+def test_noise_below_the_floor_is_only_for_research():
+    with pytest.raises(PlanError, match="below the floor"):
+        plan_of(noise_multiplier=0.0)
+    assert plan_of(noise_multiplier=0.0, mode="research").not_private
+
+
+def test_default_size_tiers_follow_the_sample_rate_and_own_ones_stay():
+    assert plan_of(sample_rate=0.5).size_tiers["s"].update_denominator == 50.0
+    own = {"s": SizeTier(shots_max=9, weight=1.0, update_denominator=7.0, delta=1e-5)}
+    config = CONFIG.model_copy(update={"size_tiers": own})
+    assert plan_of(config, (enrolled("ash"),), sample_rate=0.5, quorum=1).size_tiers == own
+
+
+def test_nobody_admitted_or_an_unknown_tier_says_so():
+    with pytest.raises(PlanError, match="no studio is admitted"):
+        plan_of(book=(BOOK[2],))
+    with pytest.raises(PlanError, match="studio oak is of size tier 'huge'"):
+        plan_of(book=(*BOOK, enrolled("oak", "huge")))
+
+
+def test_a_quorum_that_nobody_can_reach_is_refused():
+    with pytest.raises(PlanError, match="quorum is 3 but the plan names 2 studios"):
+        plan_of(quorum=3)
+
+
+def test_going_on_with_other_settings_is_refused_with_both_values():
+    plan = plan_of()
+    require_same_settings(plan, {"rounds": 4, "norm_max": CONFIG.plan.norm_max, "sample_rate": 0.25})
+    require_same_settings(plan, None)
+    with pytest.raises(PlanError, match="started with rounds 4, not 5"):
+        require_same_settings(plan, {"rounds": 5})

@@ -15,7 +15,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -151,8 +151,8 @@ def ingest(
                     now=now or datetime.datetime.now(datetime.UTC),
                 )  # fmt: skip
             except (FedrotoError, ModelError) as error:
-                rejected.append(Rejected.because(shot.shapes_file.parent, error))
-                say(f"{place}: rejected: {error}")
+                rejected.append(_rejection(catalogue, shot, error))
+                say(f"{place}: rejected: {rejected[-1].reason}")
                 continue
             done.append(entry)
             say(f"{place}: {entry.state}, {entry.windows} windows, {entry.seconds:.1f} s")
@@ -225,6 +225,13 @@ def _ingest_shot(
         tuple(str(problem) for problem in plate.problems),
         time.monotonic() - started,
     )
+
+
+def _rejection(catalogue: Catalogue, shot: ShotFolder, error: Exception) -> Rejected:
+    rejected = Rejected.because(shot.shapes_file.parent, error)
+    if catalogue.pack_of(shot.name) is None:
+        return rejected
+    return replace(rejected, reason=f"{rejected.reason} (the shot's former pack stays as it was)")
 
 
 def pack_name(shot: str, epoch: str, digest: str) -> str:

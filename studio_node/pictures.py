@@ -198,7 +198,7 @@ def _write(path: Path, pixels: NDArray[Any], kind: str, sample: Any, compression
         spec.attribute("Compression", compression)
     temporary = temporary_beside(path)
     oiio.geterror()
-    file = oiio.ImageOutput.create(kind)
+    file: Any = oiio.ImageOutput.create(kind)
     try:
         good = file.open(str(temporary), spec) and file.write_image(np.ascontiguousarray(pixels))
         good = bool(file.close()) and good

@@ -214,12 +214,15 @@ def _artists_own(shape: Shape, plate: FrameSource) -> Shape:
         own = np.array([source == "artist" for source in shape.key_sources])
         if not own.any():
             raise PredictionError(f"shape '{shape.name}' has predicted keys only; set keys of your own first")
+        # The stored slopes run between predicted keys; between the artist's alone, Nuke's own rule holds again.
+        frames, controls = shape.frames[own], shape.controls[own]
+        slopes_in, slopes_out = default_slopes(frames, controls)
         shape = replace(
             shape,
-            frames=shape.frames[own],
-            controls=shape.controls[own],
-            slopes_in=shape.slopes_in[own],
-            slopes_out=shape.slopes_out[own],
+            frames=frames,
+            controls=controls,
+            slopes_in=slopes_in,
+            slopes_out=slopes_out,
             key_sources=(),
             key_confidence=None,
         )

@@ -26,6 +26,8 @@ from studio_node.catalogue import ShapeEntry
 
 KEY_WEIGHT = 2.0
 """What a frame counts that the artist keyed, against 1 for one that was only approved."""
+FRAMES_PER_WINDOW = 2
+"""At least so many approved frames of a shape for each window: more windows would mostly repeat each other."""
 _PREDICTION = re.compile(rf".*{nuke.PREDICTION_SUFFIX}\d*")
 
 
@@ -34,7 +36,7 @@ class CutRecipe:
     """How windows are cut: public settings, the same for every shot.
 
     Attributes:
-        windows: at most how many per shot.
+        windows: at most how many per shot; fewer from short shapes (``FRAMES_PER_WINDOW``).
         gaps: shortest and longest distance of a window's keys, frames, inclusive.
     """
 
@@ -73,6 +75,7 @@ def windows_of_shot(
     windows: list[Window] = []
     for shape, count in _shares(usable, recipe.windows, rng):
         truth, weight = approved_outlines(shape, frames)
+        count = min(count, max(1, np.count_nonzero(weight) // FRAMES_PER_WINDOW))
         cut = cut_windows(frames, truth, weight, matcher=matcher, rng=rng, count=count, gaps=recipe.gaps)
         reason = None if cut else f"no span of {recipe.gaps[0]} frames or more of it can be used"
         entries[shape.path] = ShapeEntry(

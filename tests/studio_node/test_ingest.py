@@ -124,6 +124,10 @@ def test_other_settings_or_weights_make_another_pack(run, home, show):
     assert len(_packs(home)) == 2
 
 
+def test_a_short_shot_gives_fewer_windows_than_the_recipe_allows(run, show):
+    assert [shot.windows for shot in run(recipe=replace(RECIPE, windows=50)).shots] == [4, 4]
+
+
 def test_a_shot_that_was_moved_is_unchanged(run, home, show, tmp_path):
     run()
     (tmp_path / "archive").mkdir()

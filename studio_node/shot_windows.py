@@ -75,7 +75,7 @@ def windows_of_shot(
     windows: list[Window] = []
     for shape, count in _shares(usable, recipe.windows, rng):
         truth, weight = approved_outlines(shape, frames)
-        count = min(count, max(1, np.count_nonzero(weight) // FRAMES_PER_WINDOW))
+        count = min(count, max(1, int((weight > 0).sum()) // FRAMES_PER_WINDOW))
         cut = cut_windows(frames, truth, weight, matcher=matcher, rng=rng, count=count, gaps=recipe.gaps)
         reason = None if cut else f"no span of {recipe.gaps[0]} frames or more of it can be used"
         entries[shape.path] = ShapeEntry(

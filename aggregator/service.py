@@ -45,6 +45,18 @@ SERVER_OPTIONS = (
 )
 
 
+class _Health(health.HealthServicer):  # type: ignore[misc]  # ships no types
+    """The standard health service without its stream.
+
+    grpc_health 1.81's ``Watch`` can hang a server that is stopping: it tells watchers while it holds a lock that the
+    server's event thread waits for when a watcher goes away. Without ``Watch`` clients ask again, as the standard says.
+    """
+
+    def Watch(self, request: object, context: grpc.ServicerContext, *_: object) -> None:
+        """Refuse to stream."""
+        context.abort(grpc.StatusCode.UNIMPLEMENTED, "ask with Check")
+
+
 @dataclass(frozen=True)
 class ServingReleases:
     """A service that is up: the port that it listens on."""
@@ -81,7 +93,7 @@ def serving(home: Path, *, host: str, port: int) -> Iterator[ServingReleases]:
         maximum_concurrent_rpcs=RPCS_MAX,
     )
     wire_grpc.add_ReleasesServicer_to_server(ReleasesServicer(VerifiedReleases(registry)), server)
-    status = health.HealthServicer()
+    status = _Health(experimental_non_blocking=False)
     for name in ("", SERVICE_NAME):
         status.set(name, health_pb2.HealthCheckResponse.SERVING)
     health_pb2_grpc.add_HealthServicer_to_server(status, server)

@@ -365,19 +365,37 @@ def breaking_proxy(port, bytes_per_connection):
 
 def test_more_calls_than_the_limit_are_refused_and_not_queued(home, monkeypatch):
     monkeypatch.setattr(service, "RPCS_MAX", 2)
+    go_on, busy = threading.Event(), threading.Semaphore(0)
+    real = release_servicer.VerifiedReleases.numbers
+
+    def slow(self):
+        busy.release()
+        assert go_on.wait(30)
+        return real(self)
+
+    monkeypatch.setattr(release_servicer.VerifiedReleases, "numbers", slow)
+    with service.serving(home, host="127.0.0.1", port=0) as running, connected(home, running.port) as channel:
+        stub = wire_grpc.ReleasesStub(channel)
+        request = wire.ListReleasesRequest()
+        first = [stub.ListReleases.future(request, timeout=30) for _ in range(2)]
+        assert all(busy.acquire(timeout=20) for _ in first)
+        refused(lambda: stub.ListReleases(request, timeout=10), grpc.StatusCode.RESOURCE_EXHAUSTED)
+        go_on.set()
+        assert [len(call.result().releases) for call in first] == [2, 2]
+
+
+def test_nobody_who_watches_can_keep_the_service_from_stopping(home):
+    """The health service's own stream did: see ``service._Health``."""
     with service.serving(home, host="127.0.0.1", port=0) as running, connected(home, running.port) as channel:
         stub = health_pb2_grpc.HealthStub(channel)
-        watching = [stub.Watch(health_pb2.HealthCheckRequest()) for _ in range(2)]
-        assert [next(iter(watch)).status for watch in watching] == [
-            health_pb2.HealthCheckResponse.SERVING
-        ] * 2
-        check = wire.ListReleasesRequest()
-        refused(
-            lambda: wire_grpc.ReleasesStub(channel).ListReleases(check, timeout=10),
-            grpc.StatusCode.RESOURCE_EXHAUSTED,
+        call = stub.Watch(health_pb2.HealthCheckRequest(), timeout=10)
+        refused(lambda: next(iter(call)), grpc.StatusCode.UNIMPLEMENTED)
+        slow_reader = wire_grpc.ReleasesStub(channel).Download(
+            wire.DownloadRequest(number=1, file="weights.safetensors"), timeout=60
         )
-        for watch in watching:
-            watch.cancel()
+        next(iter(slow_reader))
+        started = time.monotonic()
+    assert time.monotonic() - started < 2 * service.STOP_SECONDS
 
 
 def test_a_taken_port_is_an_error_of_ours(home, port):

@@ -55,7 +55,7 @@ class MatcherTraining:
         averaging: decay of the running average of the weights, which is what ships.
     """
 
-    steps: int = 7701
+    steps: int = 7001
     turn_step: int = 4701
     cosine_steps: int = 12000
     near_px: float = 12.0

@@ -157,7 +157,7 @@ def test_a_body_declared_too_long_is_refused_unread():
 
 def test_a_body_that_grows_too_long_is_refused_while_it_is_read():
     upstream = Upstream()
-    proxy = proxy_of(upstream, body_bytes_max=10)
+    proxy = proxy_of(upstream, body_bytes_max=10, body_timeout_s=1)
     assert ask_once(proxy, "POST", PULL, parts=(b"12345", b"67890", b"1", None))[0] == 413
     assert ask_once(proxy, "POST", PULL, parts=(b"12345", b"67890"))[0] == 200
     assert len(upstream.seen) == 1

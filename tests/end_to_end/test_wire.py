@@ -460,3 +460,49 @@ def test_a_revoked_key_ends_the_uplink_with_that_word_and_never_comes_back(wire)
     with pytest.raises(IdentityError, match="revoked"):
         again.activate()
     again.close()
+
+
+@pytest.mark.long
+def test_a_superlink_away_for_longer_than_the_heartbeat_means_a_new_run(wire, node):
+    run_id = wire.run.run_id
+    wire.kill("superlink")
+    time.sleep(70)
+    wire.start_superlink()
+    wait_until_healthy(f"127.0.0.1:{wire.superlink.port}", wire.ca.read_bytes(), 30)
+    with pytest.raises(RunLostError):
+        while True:
+            list(wire.run.pull([f"{run_id}.{node.node_id}.{'0' * 64}"]))
+            time.sleep(0.1)
+    wire.run.open()
+    assert not wire.run.resumed
+    assert isinstance(exchange(wire.run, wait_online(wire.run, "north")), TrainUpdate)
+
+
+@pytest.mark.long
+def test_everything_killed_at_once_goes_on_with_the_same_run(wire, node):
+    run_id = wire.run.run_id
+    replies = wire.events("north").count("reply")
+    pending = wire.run.push(node.node_id, request_records(request(b"everything")), 120)
+    wait_for(lambda: wire.events("north").count("reply") > replies, 10, "reply on its way")
+    for name in ("north-uplink", "north-runner", "proxy", "superlink"):
+        wire.kill(name)
+    wire.run.close()
+    time.sleep(15)
+    for start in (wire.start_superlink, wire.start_proxy):
+        start()
+    wire.start_runner("north")
+    wire.start_uplink("north")
+    wire.wait_healthy()
+    wire.open_run()
+    assert (wire.run.resumed, wire.run.run_id) == (True, run_id)
+    assert isinstance(wait_update(wire.run, pending, 20), TrainUpdate)
+
+
+@pytest.mark.long
+def test_an_uplink_that_forgot_its_node_id_is_let_in_once_its_predecessor_counts_as_offline(wire, node):
+    wire.kill("north-uplink")
+    (wire.studio_folder("north") / "run" / "node.json").unlink()
+    killed_at = time.time()
+    wire.start_uplink("north")
+    wait_online(wire.run, "north", 60, after=killed_at)
+    assert isinstance(exchange(wire.run, node), TrainUpdate)

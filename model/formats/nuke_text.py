@@ -119,6 +119,10 @@ def _turned(block: Keyed, height: float) -> Keyed:
 
 
 def _curve_text(block: Keyed, flags: int) -> bytes:
+    if (np.diff(block.frames.astype(np.float32)) <= 0).any():
+        raise ShapeError(
+            "two keys are too close for a Nuke script, whose times are float32; remove one of them"
+        )
     times = b" ".join(numbers(block.frames))
     columns = [a.reshape(len(block.frames), -1) for a in (block.values, block.slopes_in, block.slopes_out)]
     scalars = [_scalar_text(*(c[:, i] for c in columns)) for i in range(columns[0].shape[1])]

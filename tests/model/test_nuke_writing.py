@@ -178,6 +178,12 @@ def test_numbers_beyond_float32_are_refused():
         nuke.dumps(ShapeSet((far,), 100, 100))
 
 
+def test_keys_that_float32_cannot_tell_apart_are_refused():
+    close_keys = Shape.from_keys("close", [1001, 1001.00001], np.zeros((2, 3, 3, 2)))
+    with pytest.raises(ShapeError, match="too close"):
+        nuke.dumps(ShapeSet((close_keys,), 100, 100))
+
+
 # -- predictions
 
 

@@ -245,7 +245,7 @@ def _card_facts(federation: str, number: int, draft: Draft) -> CardFacts:
         architecture=draft.architecture,
         privacy=None if training is None else training.privacy,
         created_at=draft.created_at,
-        benchmark=f"{run.benchmark}, {len(run.clips)} clips",
-        errors_px={method: run.mean_px(method) for method in (MODEL, *run.baselines)},
+        benchmark=run.benchmark,
+        errors={method: run.mean_error(method) for method in (MODEL, *run.baselines)},
         verdict=[gate.why for gate in draft.check.gates],
     )

@@ -1,6 +1,7 @@
 """Whether a candidate becomes a release: decided by fixed rules on the public benchmark's numbers, by a pure function.
 
-Errors are boundary errors in plate pixels, one per clip and method; lower is better. Gates, all of which must pass:
+Errors are boundary errors, one per clip and method, in percent of the outline's size; lower is better. Gates, all of
+which must pass:
     1. *Complete*: at least ``CLIPS_MIN`` clips, at least one baseline, every number finite and not negative; the base
        was measured on the same benchmark and the same clips.
     2. *Not worse than the base* (the newest release; not asked of a first one): the upper end of the 95% interval of
@@ -32,6 +33,7 @@ from federation.errors import ReleaseError
 CHECK_SCHEMA: Final = "fedroto.release-check/1"
 MODEL: Final = "model"
 """The method under which a benchmark run lists the model itself; every other method is a baseline."""
+UNIT: Final = "percent of the outline's size (square root of its area)"
 CLIPS_MIN: Final = 12
 MARGIN: Final = 0.01
 CONFIDENCE: Final = 0.95
@@ -46,26 +48,26 @@ class BenchmarkRun:
     Attributes:
         benchmark: its name, version and size.
         clips: names of the clips.
-        errors_px: for ``MODEL`` and each baseline, boundary error per clip [clips], plate pixels.
+        errors: for ``MODEL`` and each baseline, boundary error per clip [clips], ``UNIT``.
     """
 
     benchmark: str
     clips: tuple[str, ...]
-    errors_px: Mapping[str, tuple[float, ...]]
+    errors: Mapping[str, tuple[float, ...]]
 
     @property
     def baselines(self) -> tuple[str, ...]:
         """Every method but the model."""
-        return tuple(method for method in self.errors_px if method != MODEL)
+        return tuple(method for method in self.errors if method != MODEL)
 
-    def mean_px(self, method: str) -> float:
+    def mean_error(self, method: str) -> float:
         """Mean error of a method over the clips."""
-        return float(np.mean(self.errors_px[method]))
+        return float(np.mean(self.errors[method]))
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean difference (candidate - rival, pixels; negative is better) and its 95% bootstrap interval."""
+    """A mean difference (candidate - rival, ``UNIT``; negative is better) and its 95% bootstrap interval."""
 
     mean: float
     lower: float
@@ -118,13 +120,14 @@ class ReleaseCheck:
         """
         runs = [run for run in (self.candidate, self.base) if run is not None]
         if not all(
-            math.isfinite(error) for run in runs for errors in run.errors_px.values() for error in errors
+            math.isfinite(error) for run in runs for errors in run.errors.values() for error in errors
         ):
             raise ReleaseError("the release check holds numbers that are not finite and cannot be published")
         return canonical_json(
             {
                 "schema": CHECK_SCHEMA,
                 "passed": self.passed,
+                "unit": UNIT,
                 "rules": {
                     "clips_min": CLIPS_MIN,
                     "margin": MARGIN,
@@ -186,16 +189,17 @@ def _complete(candidate: BenchmarkRun, base: BenchmarkRun | None) -> Gate:
     return Gate(
         "complete",
         True,
-        f"{len(candidate.clips)} clips of {candidate.benchmark}, {len(candidate.baselines)} baselines, all finite",
+        f"{candidate.benchmark}: {len(candidate.clips)} clips and {len(candidate.baselines)} baselines measured, "
+        "every number finite",
     )
 
 
 def _fault(run: BenchmarkRun, what: str) -> str | None:
     if len(run.clips) < CLIPS_MIN or len(set(run.clips)) < len(run.clips):
         return f"{what} has {len(set(run.clips))} different clips; at least {CLIPS_MIN} are needed"
-    if MODEL not in run.errors_px or not run.baselines:
-        return f"{what} lists {sorted(run.errors_px)}; it needs {MODEL!r} and at least one baseline"
-    for method, errors in run.errors_px.items():
+    if MODEL not in run.errors or not run.baselines:
+        return f"{what} lists {sorted(run.errors)}; it needs {MODEL!r} and at least one baseline"
+    for method, errors in run.errors.items():
         if len(errors) != len(run.clips):
             return f"{what} has {len(errors)} numbers for {method} on {len(run.clips)} clips"
         for clip, error in zip(run.clips, errors, strict=True):
@@ -205,8 +209,8 @@ def _fault(run: BenchmarkRun, what: str) -> str | None:
 
 
 def _not_worse(candidate: BenchmarkRun, base: BenchmarkRun) -> Gate:
-    limit = MARGIN * base.mean_px(MODEL)
-    difference = _difference(candidate, base.errors_px[MODEL])
+    limit = MARGIN * base.mean_error(MODEL)
+    difference = _difference(candidate, base.errors[MODEL])
     passed = difference.upper <= limit
     verdict = "not worse than the base" if passed else "may be worse than the base"
     return Gate(
@@ -219,7 +223,7 @@ def _not_worse(candidate: BenchmarkRun, base: BenchmarkRun) -> Gate:
 
 
 def _better_than(candidate: BenchmarkRun, baseline: str) -> Gate:
-    difference = _difference(candidate, candidate.errors_px[baseline])
+    difference = _difference(candidate, candidate.errors[baseline])
     passed = difference.upper < 0
     verdict = f"better than {baseline}" if passed else f"not shown to be better than {baseline}"
     return Gate(f"better than {baseline}", passed, _sentence(verdict, difference, "below 0"), difference, 0.0)
@@ -227,7 +231,7 @@ def _better_than(candidate: BenchmarkRun, baseline: str) -> Gate:
 
 def _difference(candidate: BenchmarkRun, rival: tuple[float, ...]) -> Interval:
     return paired_interval(
-        np.array(candidate.errors_px[MODEL], np.float64),
+        np.array(candidate.errors[MODEL], np.float64),
         np.array(rival, np.float64),
         generator=np.random.default_rng(SEED),
     )
@@ -235,7 +239,7 @@ def _difference(candidate: BenchmarkRun, rival: tuple[float, ...]) -> Interval:
 
 def _sentence(verdict: str, difference: Interval, wanted: str) -> str:
     return (
-        f"{verdict}: mean difference {difference.mean:+.4f} px, 95% interval {difference.lower:+.4f} to "
+        f"{verdict}: mean difference {difference.mean:+.4f}, 95% interval {difference.lower:+.4f} to "
         f"{difference.upper:+.4f}, upper end wanted {wanted}"
     )
 
@@ -246,10 +250,10 @@ def _gate_fields(gate: Gate) -> dict[str, Any]:
         "name": gate.name,
         "passed": gate.passed,
         "why": gate.why,
-        "difference_px": None
+        "difference": None
         if difference is None
         else {"mean": difference.mean, "lower": difference.lower, "upper": difference.upper},
-        "upper_max_px": gate.upper_max,
+        "upper_max": gate.upper_max,
     }
 
 
@@ -257,6 +261,6 @@ def _run_fields(run: BenchmarkRun) -> dict[str, Any]:
     return {
         "benchmark": run.benchmark,
         "clips": list(run.clips),
-        "errors_px": {method: list(errors) for method, errors in run.errors_px.items()},
-        "mean_px": {method: run.mean_px(method) for method in run.errors_px},
+        "errors": {method: list(errors) for method, errors in run.errors.items()},
+        "mean_error": {method: run.mean_error(method) for method in run.errors},
     }

@@ -24,7 +24,7 @@ class CardFacts:
         privacy: the guarantee, or None for a base.
         created_at: seconds since the epoch, UTC.
         benchmark: which public benchmark, with its version and size.
-        errors_px: mean boundary error on it by method, plate pixels; "model" is this release.
+        errors: mean boundary error on it by method, in percent of the outline's size; "model" is this release.
         verdict: the release check's sentences, one per gate.
     """
 
@@ -38,7 +38,7 @@ class CardFacts:
     privacy: ReleasePrivacy | None
     created_at: int
     benchmark: str
-    errors_px: Mapping[str, float]
+    errors: Mapping[str, float]
     verdict: Sequence[str]
 
 
@@ -65,8 +65,9 @@ def card(facts: CardFacts) -> str:
         "## Trained on",
         _training(facts),
         "## Public benchmark",
-        f"{facts.benchmark}. Mean boundary error in plate pixels; lower is better.",
-        _table(facts.errors_px),
+        f"{facts.benchmark}. Mean boundary error in percent of the outline's size (square root of its area); lower "
+        "is better.",
+        _table(facts.errors),
         "\n".join(f"- {sentence}" for sentence in facts.verdict),
         "## Privacy",
         _privacy(facts.privacy),
@@ -114,9 +115,9 @@ def _privacy(privacy: ReleasePrivacy | None) -> str:
     )
 
 
-def _table(errors_px: Mapping[str, float]) -> str:
-    rows = sorted(errors_px.items(), key=lambda item: item[1])
+def _table(errors: Mapping[str, float]) -> str:
+    rows = sorted(errors.items(), key=lambda item: item[1])
     body = "\n".join(
         f"| {'**this release**' if name == 'model' else name} | {error:.3f} |" for name, error in rows
     )
-    return f"| method | error (px) |\n|---|---|\n{body}"
+    return f"| method | error (%) |\n|---|---|\n{body}"

@@ -94,9 +94,9 @@ def test_candidate_and_rival_are_compared_clip_by_clip():
 @pytest.mark.parametrize("whose", ["candidate", "base"])
 def test_a_number_that_is_no_error_fails_everything(bad, method, whose):
     good = run(BASELINE * 0.7)
-    broken = dict(good.errors_px)
+    broken = dict(good.errors)
     broken[method] = (*broken[method][:-1], bad)
-    damaged = dataclasses.replace(good, errors_px=broken)
+    damaged = dataclasses.replace(good, errors=broken)
     check = check_candidate(damaged if whose == "candidate" else good, damaged if whose == "base" else good)
     assert verdicts(check) == {"complete": False}
     assert "clip 23" in check.gates[0].why
@@ -109,16 +109,14 @@ def test_a_number_that_is_no_error_fails_everything(bad, method, whose):
         lambda good: dataclasses.replace(
             good,
             clips=CLIPS[: CLIPS_MIN - 1],
-            errors_px={name: errors[: CLIPS_MIN - 1] for name, errors in good.errors_px.items()},
+            errors={name: errors[: CLIPS_MIN - 1] for name, errors in good.errors.items()},
         ),
         lambda good: dataclasses.replace(good, clips=("same",) * len(CLIPS)),
-        lambda good: dataclasses.replace(good, errors_px={"model": good.errors_px["model"]}),
-        lambda good: dataclasses.replace(good, errors_px={"Nuke smooth": good.errors_px["Nuke smooth"]}),
-        lambda good: dataclasses.replace(good, errors_px={}),
-        lambda good: dataclasses.replace(
-            good, errors_px={**good.errors_px, "model": good.errors_px["model"][1:]}
-        ),
-        lambda good: dataclasses.replace(good, clips=(), errors_px={"model": (), "Nuke smooth": ()}),
+        lambda good: dataclasses.replace(good, errors={"model": good.errors["model"]}),
+        lambda good: dataclasses.replace(good, errors={"Nuke smooth": good.errors["Nuke smooth"]}),
+        lambda good: dataclasses.replace(good, errors={}),
+        lambda good: dataclasses.replace(good, errors={**good.errors, "model": good.errors["model"][1:]}),
+        lambda good: dataclasses.replace(good, clips=(), errors={"model": (), "Nuke smooth": ()}),
     ],
 )
 def test_missing_clips_or_methods_fail(damage):
@@ -172,9 +170,9 @@ def test_benchmark_json_holds_every_gate_and_every_number():
     assert fields["schema"] == "fedroto.release-check/1"
     assert fields["passed"] is True
     assert [gate["name"] for gate in fields["gates"]] == [gate.name for gate in check.gates]
-    assert fields["gates"][1]["difference_px"]["upper"] == check.gates[1].difference.upper
-    assert fields["candidate"]["errors_px"]["model"] == list(check.candidate.errors_px["model"])
-    assert fields["candidate"]["mean_px"]["Nuke smooth"] == pytest.approx(BASELINE.mean())
+    assert fields["gates"][1]["difference"]["upper"] == check.gates[1].difference.upper
+    assert fields["candidate"]["errors"]["model"] == list(check.candidate.errors["model"])
+    assert fields["candidate"]["mean_error"]["Nuke smooth"] == pytest.approx(BASELINE.mean())
     assert fields["base"]["clips"] == list(CLIPS)
     assert fields["rules"]["margin"] == MARGIN
 

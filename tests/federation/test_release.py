@@ -204,7 +204,7 @@ def facts(**changes):
         "privacy": ReleaseManifest.from_fields(TRAINED).privacy,
         "created_at": 1_800_000_000,
         "benchmark": "procedural/1, 24 clips",
-        "errors_px": {"model": 1.25, "Nuke smooth": 2.5},
+        "errors": {"model": 1.25, "Nuke smooth": 2.5},
         "verdict": ["better than Nuke smooth: by a lot"],
     }
     return CardFacts(**{**fields, **changes})

@@ -24,8 +24,9 @@ CANDIDATES: Final = (
 )
 """Ways to place a point, in the order of every array's candidate axis C.
 
-``left`` starts from the span's first key, ``right`` from its last; each is closed: its miss at the other key has been
-taken out linearly in time. ``rigid`` is a robust affine motion of a key outline onto the blend of the others.
+``left`` starts from the span's first key, ``right`` from its last. Tracks are closed: their miss at the other key has
+been taken out linearly in time; a match is not, since it does not drift. ``rigid`` is a robust affine motion of a key
+outline onto the blend of the others.
 """
 LEFT: Final = tuple(i for i, name in enumerate(CANDIDATES) if name.endswith("_left"))
 RIGHT: Final = tuple(i for i, name in enumerate(CANDIDATES) if name.endswith("_right"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 import torch
@@ -13,10 +13,8 @@ from torch import Tensor, nn
 
 from model.errors import WeightsError
 from model.evidence import CANDIDATES, LEFT, RIGHT, SpanEvidence
+from model.matcher import Matcher
 from model.weights import TensorSpec
-
-if TYPE_CHECKING:
-    from model.matcher import Matcher
 
 CHANNELS: Final = 48
 BLOCKS: Final = 4
@@ -245,8 +243,6 @@ class RotoModel:
         fusion.load_state_dict({k: torch.from_numpy(np.array(v)) for k, v in groups["fusion"].items()})
         matcher = None
         if groups["matcher"]:
-            from model.matcher import Matcher
-
             matcher = Matcher()
             TensorSpec.of(matcher).require(groups["matcher"])
             matcher.load_state_dict({k: torch.from_numpy(np.array(v)) for k, v in groups["matcher"].items()})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import cv2
 import numpy as np
@@ -16,14 +16,12 @@ from model.curves import outline
 from model.evidence import CANDIDATES, Float32
 from model.frames import ArrayFrames
 from model.losses import window_loss
+from model.matcher import Matcher
 from model.network import Fusion, RotoModel
 from model.procedural import ProceduralShot, ShotSettings, make_shot
 from model.weights import save
 from model.windows import WINDOW_POINTS, Window, cut_windows, resample_circular
 from model.working import to_working
-
-if TYPE_CHECKING:
-    from model.matcher import Matcher
 
 SEED_ROOM: Final = "fedroto pretraining"
 """Mixed into every seed here; the public benchmark mixes in another word, so their shots never coincide."""
@@ -88,10 +86,10 @@ def training_windows(seed: int, shots: int, *, matcher: Matcher | None = None) -
 
 
 def random_settings(rng: np.random.Generator) -> ShotSettings:
-    """A kind of shot; sizes around 160 pixels keep a shot under a second."""
+    """A kind of shot; sizes around 220 pixels keep a shot at seconds."""
     return ShotSettings(
-        width=int(rng.integers(144, 209)),
-        height=int(rng.integers(128, 177)),
+        width=int(rng.integers(192, 257)),
+        height=int(rng.integers(160, 209)),
         frames=SHOT_FRAMES,
         figures=int(rng.choice([1, 2], p=[0.75, 0.25])),
         size=(0.3, 0.7),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +13,8 @@ from model.candidates import span_evidence
 from model.errors import ShapeError
 from model.evidence import Float32, SpanEvidence
 from model.frames import FrameSource
+from model.matcher import Matcher
 from model.pictures import Pictures
-
-if TYPE_CHECKING:
-    from model.matcher import Matcher
 
 WINDOW_POINTS: Final = 64
 """Outline samples of every window: one size, so that windows can be batched and their bytes are known."""

@@ -124,11 +124,11 @@ def test_a_shot_where_every_frame_is_a_key_needs_nothing(model, frames, disc):
 
 def test_few_points_are_refined_inside_and_given_back_in_order(model, frames):
     square = np.array([[24.0, 28.0], [48.0, 28.0], [48.0, 52.0], [24.0, 52.0]])
-    keys = np.stack([square, square + [16.0, 8.0]])
+    keys = np.stack([square, np.add(square, [16.0, 8.0])])
     found = predict_outline(model, frames, [0, 8], keys)
     assert found.points.shape == (9, 4, 2)
     assert np.array_equal(found.points[[0, 8]], keys)
-    assert np.abs(found.points[4] - (square + [8.0, 4.0])).max() < 3
+    assert np.abs(found.points[4] - np.add(square, [8.0, 4.0])).max() < 3
 
 
 def test_refining_keeps_the_old_samples():

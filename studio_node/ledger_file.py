@@ -99,6 +99,8 @@ def read_ledger(path: Path) -> list[bytes]:
         raise LedgerError(f"there is no ledger at {path}", hint="it appears with the first charged round")
     with disk_errors(path), contextlib.closing(_connection(path)) as connection:
         connection.execute("PRAGMA query_only = ON")
+        if _is_unborn(connection):
+            return []
         _require_format(connection, path)
         return read_records(connection, path)
 
@@ -140,7 +142,7 @@ def _connected(path: Path) -> sqlite3.Connection:
         mode = connection.execute("PRAGMA journal_mode = DELETE").fetchone()[0]
         if mode != "delete":
             raise LedgerError(f"{path} cannot use a rollback journal (SQLite says {mode!r})")
-        if connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0] == 0:
+        if _is_unborn(connection):
             connection.execute("BEGIN IMMEDIATE")
             for statement in _SCHEMA:
                 connection.execute(statement)
@@ -153,6 +155,11 @@ def _connected(path: Path) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def _is_unborn(connection: sqlite3.Connection) -> bool:
+    """Whether the file is empty still: its maker was killed before the table was there."""
+    return bool(connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0] == 0)
 
 
 def _require_format(connection: sqlite3.Connection, path: Path) -> None:

@@ -19,25 +19,28 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
-
-import torch
+from typing import TYPE_CHECKING
 
 from federation.durable import make_private_dir, remove_leftovers
 from federation.errors import EgressError, FedrotoError, MessageError, RefusalCode
 from federation.journal import Journal
 from federation.messages import TrainRefusal, encode_reply, read_request
+from federation.provisioning import JoinKit
 from federation.set_up import load_kit
 from studio_node.egress import EgressDoor
 from studio_node.egress_log import EGRESS_LOG, EgressLog
 from studio_node.isolation import isolation_here
-from studio_node.local_round import Answer, LocalRounds
 from studio_node.stored_updates import UPDATES_FOLDER, StoredUpdates
+
+if TYPE_CHECKING:
+    from studio_node.local_round import Answer, LocalRounds
 
 RUN_FOLDER, SOCKET_NAME, JOURNAL_NAME = "run", "runner.sock", "runner.jsonl"
 READ_TIMEOUT_S = 60.0
 """How long a connected uplink may take over one request or over taking one reply."""
 UPDATE_KEPT_S = 62 * 24 * 3600.0
 """Twice the longest deadline that a plan can have: after it no round can ask again."""
+DRAIN_S, DRAIN_READS_MAX = 2.0, 64
 _READ_BYTES = 1 << 20
 
 
@@ -57,17 +60,17 @@ def run(home: Path, *, threads: int | None = None) -> int:
     """
     os.umask(0o077)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a crash dump would hold plates
-    if threads is not None:
-        torch.set_num_threads(threads)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _stop)
     kit = load_kit(home)
     journal = Journal(home / JOURNAL_NAME, "runner")
     folder = home / RUN_FOLDER
     make_private_dir(folder)
-    with _only_runner(folder), _listening(folder / SOCKET_NAME) as listener:
+    with contextlib.ExitStack() as held:
+        held.enter_context(_only_runner(folder))
         clear_leftovers(home)
-        rounds = LocalRounds(home, kit, journal)
+        rounds = _warm(home, kit, journal, threads)
+        listener = held.enter_context(_listening(folder / SOCKET_NAME))
         isolation = isolation_here()
         journal.write("ready", f"ready; {isolation.text}", isolated=isolation.isolated)
         sys.stdout.write(
@@ -78,6 +81,17 @@ def run(home: Path, *, threads: int | None = None) -> int:
             serve(listener, rounds, EgressDoor(EgressLog(home / EGRESS_LOG)), journal)
     journal.write("stopped", "stopped")
     return 0
+
+
+def _warm(home: Path, kit: JoinKit, journal: Journal, threads: int | None) -> LocalRounds:
+    """Load what takes seconds (torch, Opacus) once, after everything that can be refused at once."""
+    import torch
+
+    from studio_node.local_round import LocalRounds
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    return LocalRounds(home, kit, journal)
 
 
 def serve(listener: socket.socket, rounds: LocalRounds, door: EgressDoor, journal: Journal) -> None:
@@ -110,7 +124,11 @@ def serve_one(connection: socket.socket, rounds: LocalRounds, door: EgressDoor, 
     except MessageError as error:
         answer, readable = rounds.refuse(RefusalCode.MALFORMED, str(error)), False
     _release(answer, connection, door, journal)
-    return readable  # after a malformed frame nobody knows where the next one begins
+    if (
+        not readable
+    ):  # nobody knows where the next frame begins; unread bytes at closing would take the reply with them
+        _drain(connection)
+    return readable
 
 
 def _release(answer: Answer, connection: socket.socket, door: EgressDoor, journal: Journal) -> None:
@@ -123,6 +141,14 @@ def _release(answer: Answer, connection: socket.socket, door: EgressDoor, journa
         frame = encode_reply(TrainRefusal(RefusalCode.INTERNAL))
         with contextlib.suppress(EgressError):  # not even a refusal leaves without its line in the log
             door.release(frame, None, connection.sendall, instruction=answer.instruction, now=time.time())
+
+
+def _drain(connection: socket.socket) -> None:
+    connection.shutdown(socket.SHUT_WR)
+    connection.settimeout(DRAIN_S)
+    for _ in range(DRAIN_READS_MAX):
+        if not connection.recv(_READ_BYTES):
+            return
 
 
 class EndOfRequestsError(Exception):

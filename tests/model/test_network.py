@@ -103,8 +103,8 @@ def test_the_result_repeats_exactly(fusion, evidence_of):
 def test_the_loss_is_the_mean_of_its_windows(fusion, window_of):
     rng = np.random.default_rng(7)
     windows = [window_of(rng, frames) for frames in (3, 6, 4)]
-    each = [float(window_loss(fusion, [window])) for window in windows]
-    assert float(window_loss(fusion, windows)) == pytest.approx(np.mean(each), rel=1e-5)
+    each = [window_loss(fusion, [window]).item() for window in windows]
+    assert window_loss(fusion, windows).item() == pytest.approx(np.mean(each), rel=1e-5)
 
 
 def test_gradients_of_a_batch_are_the_mean_of_one_by_one(fusion, window_of):

@@ -19,7 +19,6 @@ def cut(disc, weight=None, seed=0, **options):
 
 
 def test_windows_have_one_size_and_the_truth_in_the_evidences_units(disc):
-    _, outlines = disc
     windows = cut(disc)
     assert len(windows) == 3
     for window in windows:
@@ -45,8 +44,8 @@ def test_cutting_repeats_exactly_with_the_same_generator(disc):
 def test_dead_frames_weigh_nothing_and_are_never_keys(disc):
     weight = np.array([0, 1, 1, 0, 2, 1, 1, 1, 0], np.float32)
     for window in cut(disc, weight, count=8, gaps=(4, 6)):
-        first = int(round(window.evidence.context[0]))
-        assert len(window.weight) == first - 1
+        gap = round(float(window.evidence.context[0]))
+        assert len(window.weight) == gap - 1
         assert 0 in window.weight
     assert not cut(disc, np.zeros(9, np.float32))
 
@@ -144,7 +143,7 @@ def test_wrong_places_look_different_from_the_keys(disc):
     shown = Pictures(ArrayFrames(pictures))
     keys = outlines[[0, 8]]
     evidence, reference = span_evidence(shown, 0, 8, keys)
-    off = with_smooth(evidence, reference, shown, 0, keys, outlines[1:8] + [14.0, 0.0])
+    off = with_smooth(evidence, reference, shown, 0, keys, np.add(outlines[1:8], [14.0, 0.0]))
     wrong, right = (off.appearance[:, :, column(name)].mean() for name in ("smooth", "lk_left"))
     assert wrong > 2 * right
 

@@ -40,6 +40,7 @@ def sign_folder(folder: Path, release_key: Path) -> Path:
     from model_signing.signing import Config
 
     load_release_key(release_key)  # for our own errors and the check of its mode
+    folder = folder.absolute()  # the package takes a relative signature's path as relative to the folder
     signature = folder / SIGNATURE
     try:
         config = Config()  # type: ignore[no-untyped-call]
@@ -62,6 +63,7 @@ def verify_folder(folder: Path, release_key_pem: bytes) -> None:
     """
     from model_signing.verifying import Config
 
+    folder = folder.absolute()
     signature = folder / SIGNATURE
     hint = "do not use it; fetch it again, and tell the coordinator if that does not help"
     with tempfile.NamedTemporaryFile(prefix="fedroto-", suffix=".pub") as key:

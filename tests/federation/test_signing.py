@@ -2,6 +2,7 @@ import base64
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -54,6 +55,17 @@ def test_the_official_command_accepts_our_signature_and_refuses_a_changed_copy(s
 def test_the_official_command_refuses_another_key(signed, tmp_path):
     other = keys.create_release_key(tmp_path / "other")
     assert official(signed[0], keys.public_pem(other.public_key()), tmp_path).returncode != 0
+
+
+def test_relative_paths_work_like_absolute_ones(signed, tmp_path, monkeypatch):
+    folder, private, public = signed
+    monkeypatch.chdir(folder.parent)
+    verify_folder(Path(folder.name), public)
+    (folder / "model.sig").unlink()
+    sign_folder(Path(folder.name), private)
+    verify_folder(folder, public)
+    monkeypatch.chdir(folder)
+    verify_folder(Path(), public)
 
 
 def test_a_copy_under_another_name_holds(signed, tmp_path):

@@ -76,6 +76,16 @@ def filled(points: Points, height: int, width: int) -> NDArray[np.bool_]:
 
     `cv2.fillPoly` is not used: it also paints the outline, half a pixel too much.
     """
+    mask = np.zeros((height, width), np.bool_)
+    size = np.array([width, height])
+    low = np.clip(np.floor(points.min(axis=0)), 0, size).astype(int)
+    high = np.clip(np.ceil(points.max(axis=0)) + 1, low, size).astype(int)
+    if (high > low).all():
+        mask[low[1] : high[1], low[0] : high[0]] = _wound(points - low, *(high - low)[::-1])
+    return mask
+
+
+def _wound(points: Points, height: int, width: int) -> NDArray[np.bool_]:
     following = np.roll(points, -1, axis=0)
     y0, y1 = points[:, 1], following[:, 1]
     first = np.clip(np.ceil(np.minimum(y0, y1)), 0, height).astype(int)

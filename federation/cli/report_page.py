@@ -19,7 +19,7 @@ th{font-weight:600;border-bottom:1px solid #b9c0c8}td.n{text-align:right;font-va
 tr.ours td{font-weight:600}.pictures{display:flex;flex-wrap:wrap;gap:12px}figure{margin:0;width:340px}
 figure svg{width:100%;height:auto;display:block}figcaption{font-size:.85rem;color:#4a525b}
 .say{padding:.7rem 1rem;background:#f2f5f8;border-left:4px solid #4a78b5}.legend span{margin-right:1.2rem}
-.legend i{display:inline-block;width:1.6em;height:0;border-top:3px solid;vertical-align:middle;margin-right:.4em}
+.legend{background:#3a4048;color:#fff;padding:.3rem .8rem;display:inline-block}.legend i{display:inline-block;width:1.6em;height:0;border-top:3px solid;vertical-align:middle;margin-right:.4em}
 code{background:#f2f5f8;padding:0 .25em;overflow-wrap:anywhere}
 """
 
@@ -86,7 +86,7 @@ def key_values(values: Mapping[str, Any]) -> str:
 
 
 def picture(plate: npt.NDArray[np.uint8], outlines: Sequence[Outline], caption: str) -> str:
-    """A plate with outlines over it.
+    """The part of a plate around outlines, with the outlines over it.
 
     Args:
         plate: working image [H, W, 3] RGB.
@@ -96,6 +96,7 @@ def picture(plate: npt.NDArray[np.uint8], outlines: Sequence[Outline], caption: 
     import cv2
 
     height, width = plate.shape[:2]
+    left, top, shown_width, shown_height = _view(outlines, width, height)
     _, jpeg = cv2.imencode(".jpg", plate[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])
     data = base64.b64encode(jpeg.tobytes()).decode()
     paths = "".join(
@@ -104,7 +105,7 @@ def picture(plate: npt.NDArray[np.uint8], outlines: Sequence[Outline], caption: 
         for one in outlines
     )
     return (
-        f'<figure><svg viewBox="0 0 {width} {height}" xmlns="http://www.w3.org/2000/svg">'
+        f'<figure><svg viewBox="{left} {top} {shown_width} {shown_height}" xmlns="http://www.w3.org/2000/svg">'
         f'<image href="data:image/jpeg;base64,{data}" width="{width}" height="{height}"/>{paths}</svg>'
         f"<figcaption>{html.escape(caption)}</figcaption></figure>"
     )
@@ -117,6 +118,18 @@ def pictures(figures: Sequence[str], legend: Mapping[str, str]) -> str:
         for label, colour in legend.items()
     )
     return f'<p class="legend">{marks}</p><div class="pictures">{"".join(figures)}</div>'
+
+
+def _view(outlines: Sequence[Outline], width: int, height: int) -> tuple[int, int, int, int]:
+    """Choose what to show, 3:2, with half the outlines' size around them: left, top, width, height in pixels."""
+    points = np.vstack([one.points for one in outlines])
+    low, high = points.min(0), points.max(0)
+    side = max(high[0] - low[0], 1.5 * (high[1] - low[1])) * 1.6
+    shown_width = min(max(side, 24), width)
+    shown_height = min(shown_width / 1.5, height)
+    corner = (low + high) / 2 - np.array([shown_width, shown_height]) / 2
+    left, top = np.clip(corner, 0, np.array([width - shown_width, height - shown_height]))
+    return int(left), int(top), int(np.ceil(shown_width)), int(np.ceil(shown_height))
 
 
 def _path(points: npt.NDArray[np.float64]) -> str:

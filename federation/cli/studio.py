@@ -111,12 +111,29 @@ def ingest(
     home: Path = Home,
     show_name: str = typer.Option(..., "--show", help="The show that these shots belong to, for ever."),
     force: bool = typer.Option(False, "--force", help="Cut the windows again even where nothing changed."),
+    windows: int | None = typer.Option(
+        None, help="Training windows a shot; more cost disk and time, not privacy."
+    ),
+    prefix: str = typer.Option("", help="Put before each shot's name, where shows share names."),
+    trust_plate_size: bool = typer.Option(
+        False, "--trust-plate-size", help="Take the plate's size where a script's format says another."
+    ),
     as_json: bool = Json,
 ) -> None:
     """Read plates and shapes into the catalogue and cut training windows; bad shots are reported, the rest goes on."""
     from studio_node.ingest import ingest as run_ingest
+    from studio_node.shot_windows import CutRecipe
 
-    result = run_ingest(home, sources, show_name, force=force, progress=progress)
+    result = run_ingest(
+        home,
+        sources,
+        show_name,
+        recipe=None if windows is None else CutRecipe(windows=windows),
+        force=force,
+        prefix=prefix,
+        trust_plate_size=trust_plate_size,
+        progress=progress,
+    )
     show(result, as_json, _ingest_text)
     if result.rejected and not result.shots:
         raise typer.Exit(1)

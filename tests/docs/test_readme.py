@@ -32,12 +32,12 @@ def test_readme_demo_command_exists():
 
 def test_every_command_that_the_documents_name_exists():
     texts = [README, *(path.read_text() for path in (ROOT / "docs").rglob("*.md"))]
+    code = [part for text in texts for part in re.findall(r"```.*?```|`[^`]+`", text, re.DOTALL)]
+    groups = "studio|coordinator|ledger|egress|plates|model"
     named = {
         tuple(match.split())
-        for text in texts
-        for match in re.findall(
-            r"fedroto ((?:(?:studio|coordinator|ledger|egress|plates|model) )?[a-z][a-z-]+)", text
-        )
+        for part in code
+        for match in re.findall(rf"fedroto ((?:(?:{groups}) )?[a-z][a-z-]+)", part)
     }
     assert named
     from federation.cli.main import app

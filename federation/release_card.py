@@ -51,10 +51,10 @@ def card(facts: CardFacts) -> str:
         "license: apache-2.0",
         "pipeline_tag: video-to-video",
         "tags: [rotoscoping, federated-learning, differential-privacy]",
-        f"federation: {facts.federation}",
+        f'federation: "{facts.federation}"',
         f"release: {facts.number}",
         f"parent: {facts.parent if facts.parent is not None else 'null'}",
-        f"architecture: {facts.architecture}",
+        f'architecture: "{facts.architecture}"',
         f"created: {made:%Y-%m-%d}",
         "---",
     ]

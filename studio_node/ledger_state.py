@@ -236,6 +236,6 @@ class LedgerState:
             what = f"holds another record {seen.sequence} than the coordinator has seen"
         raise LedgerError(
             f"the ledger {what}: it was restored from a backup, cut or replaced",
-            hint="put the newest ledger.sqlite back; if it is lost, adopt the coordinator's head, "
-            "which counts the budget of the shows in it as spent",
+            hint="put the newest ledger.sqlite back; if it is lost, adopt the coordinator's head "
+            f"{seen.sequence}:{seen.hash}, which counts the budget of every show here as spent",
         )

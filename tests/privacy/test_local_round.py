@@ -12,9 +12,10 @@ from federation.plan import LedgerHead
 from studio_node import local_round
 from studio_node.egress import decode_reply, inspect_frame
 from studio_node.ledger import Ledger
+from studio_node.ledger_adoption import adopt_head
 from studio_node.ledger_file import LEDGER_FILE, read_ledger
 from studio_node.ledger_records import decode_record
-from studio_node.ledger_report import show_ledger
+from studio_node.ledger_report import show_ledger, verify_ledger
 from studio_node.packs import PackReader
 from studio_node.stored_updates import UPDATES_FOLDER, StoredUpdates
 
@@ -233,7 +234,12 @@ def test_a_restored_ledger_is_refused_until_the_operator_acts(studio, untrained)
     assert code_of(rounds.answer(studio.request(3, plan, seen=seen))) is None
     (studio.home / LEDGER_FILE).write_bytes(backup)
     assert code_of(rounds.answer(studio.request(4, plan, seen=seen))) is RefusalCode.LEDGER
-    assert "adopt" in studio.journal()
+    assert f"adopt the coordinator's head {seen.sequence}:{seen.hash}" in studio.journal()
+    adoption = adopt_head(studio.home, seen, now=int(time.time()))
+    assert adoption.exhausted == ("kelp", "moss")
+    # the ledger goes on, but what the lost records may have spent counts as spent
+    assert code_of(rounds.answer(studio.request(5, plan, seen=seen))) is RefusalCode.BUDGET
+    assert verify_ledger(studio.home).intact
 
 
 def test_a_crash_in_training_stays_inside_and_stays_charged(studio, monkeypatch):

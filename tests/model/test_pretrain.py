@@ -7,7 +7,7 @@ from model import pretrain as pretraining
 from model import public_benchmark as benchmark
 from model.errors import PredictionError, WeightsError
 from model.network import Fusion, RotoModel
-from model.pretrain import pretrain, train, training_windows, unsteady_hand, without_some
+from model.pretrain import pretrain, roughened, train, training_windows, unsteady_hand
 from model.public_benchmark import build_clips, evaluate, of_method, paired_interval, same_matcher
 from model.weights import load
 
@@ -26,7 +26,9 @@ def clips():
 def test_pretraining_repeats_to_the_byte_and_depends_on_the_seed(tmp_path, short_shots):
     told = []
     for name, seed in (("one", 1), ("two", 1), ("other", 2)):
-        report = pretrain(tmp_path / name, seed, shots=1, steps=2, progress=lambda *call: told.append(call))
+        report = pretrain(
+            tmp_path / name, seed, shots=1, steps=2, matcher=None, progress=lambda *call: told.append(call)
+        )
         assert report.windows > 0
         assert np.isfinite(report.loss)
     one, two, other = ((tmp_path / name).read_bytes() for name in ("one", "two", "other"))
@@ -60,13 +62,15 @@ def test_shots_of_a_seed_are_the_same_however_many_are_asked_for(short_shots):
     assert all(np.array_equal(a.truth, b.truth) for a, b in zip(first, again, strict=True))
 
 
-def test_leaving_trackers_out_touches_only_their_availability(window_of):
+def test_roughening_moves_no_point_and_leaves_at_most_one_tracker_out(window_of):
     rng = np.random.default_rng(1)
     window = window_of(rng)
-    left_out = [without_some(window, rng) for _ in range(20)]
-    gone = [int((w.evidence.available == 0).any(axis=0).sum()) for w in left_out]
+    rough = [roughened(window, rng) for _ in range(20)]
+    gone = [int((w.evidence.available == 0).any(axis=0).sum()) for w in rough]
     assert set(gone) == {0, 2}
-    assert all(np.array_equal(w.evidence.points, window.evidence.points) for w in left_out)
+    assert all(np.array_equal(w.evidence.points, window.evidence.points) for w in rough)
+    assert all(np.array_equal(w.truth, window.truth) for w in rough)
+    assert not any(np.array_equal(w.evidence.appearance, window.evidence.appearance) for w in rough)
 
 
 def test_an_unsteady_hand_stays_near_the_outline():

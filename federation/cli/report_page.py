@@ -19,7 +19,8 @@ th{font-weight:600;border-bottom:1px solid #b9c0c8}td.n{text-align:right;font-va
 tr.ours td{font-weight:600}.pictures{display:flex;flex-wrap:wrap;gap:12px}figure{margin:0;width:340px}
 figure svg{width:100%;height:auto;display:block}figcaption{font-size:.85rem;color:#4a525b}
 .say{padding:.7rem 1rem;background:#f2f5f8;border-left:4px solid #4a78b5}.legend span{margin-right:1.2rem}
-.legend{background:#3a4048;color:#fff;padding:.3rem .8rem;display:inline-block}.legend i{display:inline-block;width:1.6em;height:0;border-top:3px solid;vertical-align:middle;margin-right:.4em}
+.legend{background:#3a4048;color:#fff;padding:.3rem .8rem;display:inline-block}
+.legend i{display:inline-block;width:1.6em;height:0;border-top:3px solid;vertical-align:middle;margin-right:.4em}
 code{background:#f2f5f8;padding:0 .25em;overflow-wrap:anywhere}
 """
 

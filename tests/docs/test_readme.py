@@ -40,8 +40,9 @@ def test_every_command_that_the_documents_name_exists():
         for match in re.findall(rf"fedroto ((?:(?:{groups}) )?[a-z][a-z-]+)", part)
     }
     assert named
-    from federation.cli.main import app
     from typer.main import get_command
+
+    from federation.cli.main import app
 
     for words in sorted(named):
         command = get_command(app)

@@ -241,11 +241,7 @@ class RotoModel:
         fusion = Fusion()
         TensorSpec.of(fusion).require(groups["fusion"])
         fusion.load_state_dict({k: torch.from_numpy(np.array(v)) for k, v in groups["fusion"].items()})
-        matcher = None
-        if groups["matcher"]:
-            matcher = Matcher()
-            TensorSpec.of(matcher).require(groups["matcher"])
-            matcher.load_state_dict({k: torch.from_numpy(np.array(v)) for k, v in groups["matcher"].items()})
+        matcher = matcher_of(groups["matcher"]) if groups["matcher"] else None
         return cls(fusion, matcher)
 
     @classmethod
@@ -266,3 +262,16 @@ class RotoModel:
         if self.matcher is not None:
             arrays |= {f"matcher.{k}": v.numpy().copy() for k, v in self.matcher.state_dict().items()}
         return arrays
+
+
+def matcher_of(tensors: Mapping[str, NDArray[np.float32]]) -> Matcher:
+    """A matcher with these weights, named as in its own pretraining's file (or with ``matcher.`` in front).
+
+    Raises:
+        WeightsError: names or shapes are not those of the matcher.
+    """
+    named = {name.removeprefix("matcher."): array for name, array in tensors.items()}
+    matcher = Matcher()
+    TensorSpec.of(matcher).require(named)
+    matcher.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in named.items()})
+    return matcher

@@ -469,10 +469,14 @@ def test_a_superlink_away_for_longer_than_the_heartbeat_means_a_new_run(wire, no
     time.sleep(70)
     wire.start_superlink()
     wait_until_healthy(f"127.0.0.1:{wire.superlink.port}", wire.ca.read_bytes(), 30)
-    with pytest.raises(RunLostError):
-        while True:
-            list(wire.run.pull([f"{run_id}.{node.node_id}.{'0' * 64}"]))
-            time.sleep(0.1)
+
+    def lost():
+        try:
+            return list(wire.run.pull([f"{run_id}.{node.node_id}.{'0' * 64}"])) and False
+        except RunLostError:
+            return True
+
+    wait_for(lost, 10, "lost run")
     wire.run.open()
     assert not wire.run.resumed
     assert isinstance(exchange(wire.run, wait_online(wire.run, "north")), TrainUpdate)

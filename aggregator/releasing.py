@@ -75,8 +75,10 @@ def release_candidate(home: Path, campaign: str, *, progress: Progress) -> Relea
     event = event_of(plan, rounds=plan.rounds)
     privacy = privacy_of(plan, rounds=plan.rounds, epsilon=lambda delta: epsilon([event], delta))
     training = Training(plan, plan.rounds, privacy)
-    parent = open_registry(home).get(plan.base_release)
-    return _release(home, candidate, parent=parent.path / WEIGHTS, training=training, progress=progress)
+    newest = open_registry(home).latest()  # not the plan's base: another release may have come since
+    if newest is None:
+        raise ReleaseError(f"campaign {campaign} started from release {plan.base_release}, which is not here")
+    return _release(home, candidate, parent=newest.path / WEIGHTS, training=training, progress=progress)
 
 
 def measure(models: Mapping[str, RotoModel], *, progress: Progress) -> dict[str, BenchmarkRun]:

@@ -119,6 +119,34 @@ def test_running_a_finished_campaign_again_asks_nobody_and_says_the_same(simulat
     assert len(simulator.pushes) == pushes
 
 
+def test_weights_that_got_lost_after_the_decision_are_made_again_from_the_same_updates(simulator):
+    result = simulator.run(**SETTINGS)
+    weights = folder_of(simulator) / "round_0002" / "weights.safetensors"
+    before = weights.read_bytes()
+    weights.unlink()
+    assert simulator.run(**SETTINGS) == result
+    assert weights.read_bytes() == before
+
+
+def test_an_update_that_was_exchanged_after_the_decision_is_noticed(simulator):
+    simulator.run(**SETTINGS)
+    folder = folder_of(simulator) / "round_0002"
+    (folder / "weights.safetensors").unlink()
+    (folder / "update_ash.frame").write_bytes((folder / "update_birch.frame").read_bytes())
+    with pytest.raises(RoundError, match="stored update of ash for round 2 was changed"):
+        simulator.run(**SETTINGS)
+
+
+def test_weights_of_an_earlier_round_that_were_exchanged_are_noticed(simulator):
+    simulator.run(**SETTINGS)
+    folder = folder_of(simulator)
+    (folder / "round_0001" / "weights.safetensors").write_bytes(
+        (folder / "round_0002" / "weights.safetensors").read_bytes()
+    )
+    with pytest.raises(RoundError, match="damaged"):
+        simulator.run(**SETTINGS)
+
+
 def test_going_on_needs_neither_the_base_file_nor_the_settings(simulator):
     for studio in simulator.studios.values():
         studio.online = False
@@ -220,8 +248,9 @@ def undisturbed(tmp_path_factory):
     """What a campaign without any trouble gives, and its writes."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         use_tiny_model(monkeypatch)
+        simulator = disturbed(tmp_path_factory.mktemp("undisturbed"))
         faults = DiskFaults(monkeypatch)
-        result = disturbed(tmp_path_factory.mktemp("undisturbed")).run(**SLOW)
+        result = simulator.run(**SLOW)
         assert result.rounds[1].late == ("cedar",)
         return result, faults.log
 
@@ -268,6 +297,9 @@ def check_write(tmp_path, monkeypatch, undisturbed, write, way):
         assert not held & set(pushed), "a studio was asked for an update that had been accepted"
     for studio in simulator.studios.values():
         assert len(studio.finished) == len(set(studio.finished)), "a studio trained again"
+    with Enrolment(simulator.home) as enrolment:
+        for name in ("ash", "birch"):
+            assert enrolment.studio(name).seen_head == simulator.studios[name].head, "a head was forgotten"
     leftovers = [p for p in folder_of(simulator).rglob("*") if p.name.startswith(".fedroto-tmp-")]
     assert leftovers == []
     assert all(line["text"] for line in events(simulator))

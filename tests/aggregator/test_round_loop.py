@@ -8,6 +8,7 @@ import pytest
 from federation_simulator import START, FederationSimulator, use_tiny_model
 from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 
+from aggregator.courier import Pace
 from aggregator.enrolment import Enrolment
 from aggregator.round_state import Standing
 from aggregator.round_store import RoundStore
@@ -302,6 +303,19 @@ def test_a_revoked_studio_is_not_asked_and_its_reply_does_not_count(simulator):
     assert simulator.now < START + 15, "nobody waits for a revoked studio"
     assert "cedar (its key was revoked)" in result.rounds[0].reason
     assert simulator.asked_rounds("cedar") == [1]
+
+
+def test_a_reply_that_comes_right_after_the_revocation_does_not_count(simulator):
+    simulator.studios["cedar"].delay_s = 6
+
+    def revoke():
+        with Enrolment(simulator.home) as enrolment:
+            enrolment.revoke("cedar", now=int(simulator.now))
+
+    simulator.at(5, revoke)
+    result = simulator.run(rounds=1, quorum=2, deadline_s=60, pace=Pace(poll_s=0.5, roster_s=50))
+    assert result.rounds[0].returned == ("ash", "birch")
+    assert simulator.now < START + 10
 
 
 def test_a_node_with_another_key_under_a_studios_name_is_not_asked(simulator):

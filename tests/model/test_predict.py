@@ -14,6 +14,7 @@ from model.network import Fusion, RotoModel
 from model.pictures import Pictures
 from model.predict import SpanMemory, predict_outline, predict_shape, refined
 from model.shapes import Shape
+from model.transforms import Transform
 
 KEYS = [0, 4, 8]
 
@@ -164,10 +165,19 @@ def test_a_shape_keeps_its_points_and_its_keys_exactly(model, frames, disc, shap
 
 
 def test_a_shape_under_a_moving_layer_is_predicted_on_screen(model, frames, shape):
-    moved = dataclasses.replace(shape, controls=shape.controls.copy(), frames=shape.frames + 0)
-    assert np.array_equal(
-        predict_shape(model, frames, moved).controls, predict_shape(model, frames, shape).controls
+    layer = Transform(
+        pivot=Keyed.constant([0.0, 0.0]),
+        translate=Keyed.smooth([0, 8], [[0.0, 0.0], [16.0, 8.0]]),
+        rotate_deg=Keyed.constant(0.0),
+        scale=Keyed.constant([1.0, 1.0]),
     )
+    still = np.repeat(shape.controls[:1], 3, axis=0)
+    carried = dataclasses.replace(Shape.from_keys("disc", KEYS, still), transforms=(layer,))
+    found = predict_shape(model, frames, carried)
+    for key in KEYS:
+        assert np.array_equal(found.controls[key], carried.at(key))
+    assert np.allclose(found.controls[8, :, 1], shape.at(8)[:, 1])
+    assert np.abs(found.controls[:, :, 1] - predict_shape(model, frames, shape).controls[:, :, 1]).max() < 0.5
 
 
 def test_feather_is_carried_and_exact_at_keys(model, frames, shape):

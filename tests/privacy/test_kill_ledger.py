@@ -1,3 +1,5 @@
+import os
+import signal
 import sqlite3
 
 import kill_ledger
@@ -6,7 +8,7 @@ import pytest
 from federation.errors import LedgerError
 from studio_node import ledger_file
 from studio_node.ledger import Ledger
-from studio_node.ledger_file import LEDGER_FILE
+from studio_node.ledger_file import LEDGER_FILE, read_ledger
 
 
 def test_no_kill_loses_a_charge(tmp_path):
@@ -86,3 +88,32 @@ def test_a_failure_of_any_statement_loses_no_charge(tmp_path, monkeypatch, after
             break
     else:
         pytest.fail("the failures never ran out")
+
+
+def leave_a_hot_journal(home) -> None:
+    """Die in a transaction that has already written pages into the ledger's file."""
+    child = os.fork()
+    if child == 0:
+        try:
+            connection = sqlite3.connect(home / LEDGER_FILE, isolation_level=None)
+            connection.execute("PRAGMA cache_size = 1")
+            connection.execute("BEGIN IMMEDIATE")
+            for sequence in range(100, 140):
+                connection.execute("INSERT INTO records VALUES (?, ?)", (sequence, b"x" * 3000))
+            os.kill(os.getpid(), signal.SIGKILL)
+        finally:
+            os._exit(1)
+    os.waitpid(child, 0)
+
+
+@pytest.mark.parametrize("first", [read_ledger, lambda path: Ledger.open(path).close()])
+def test_a_torn_write_is_undone_by_whoever_opens_the_ledger_next(tmp_path, first):
+    path = tmp_path / LEDGER_FILE
+    charge_once(tmp_path, 1)
+    before = read_ledger(path)
+    leave_a_hot_journal(tmp_path)
+    assert path.with_name(LEDGER_FILE + "-journal").stat().st_size > 0
+    assert path.stat().st_size > 100_000  # pages of the unfinished transaction are in the file
+    first(path)
+    assert read_ledger(path) == before
+    charge_once(tmp_path, 2)

@@ -156,24 +156,36 @@ def test_the_runner_says_whether_it_is_isolated(served):
     assert "isolated" in text
 
 
-def test_stopping_in_the_middle_of_training_is_quick_and_stays_charged(tmp_path):
+def _train_until_charged(studio, runner) -> socket.socket:
+    """Ask for a training that takes minutes and return once its charge is on disk."""
+    plan = studio.plan(privacy_steps_per_round=900, privacy_sample_rate=0.02, privacy_windows_per_shot=64)
+    connection = runner.connect()
+    before = len(show_ledger(studio.home).charges)
+    connection.sendall(encode_request(studio.request(plan=plan)))
+    deadline = time.monotonic() + 30
+    while len(show_ledger(studio.home).charges) == before:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return connection
+
+
+def test_killed_or_stopped_in_the_middle_of_training_it_starts_again_and_the_charges_stand(tmp_path):
     from studio_under_test import StudioUnderTest
 
     studio = StudioUnderTest.made(tmp_path / "studio", {"kelp": 3})
     runner = Runner(studio.home)
     runner.ready()
-    with runner.connect() as connection:
-        long = studio.plan(privacy_steps_per_round=900, privacy_sample_rate=0.02, privacy_windows_per_shot=64)
-        connection.sendall(encode_request(studio.request(plan=long)))
-        deadline = time.monotonic() + 30
-        while not (studio.home / "ledger.sqlite").exists() or not show_ledger(studio.home).charges:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+    with _train_until_charged(studio, runner):
+        runner.process.kill()
+        runner.process.wait()
+    assert runner.socket.exists()  # a killed runner leaves its socket behind
+    runner = Runner(studio.home)
+    runner.ready()
+    with _train_until_charged(studio, runner):
         begin = time.monotonic()
         assert runner.stop() == 0
         assert time.monotonic() - begin < 8
-    (charge,) = show_ledger(studio.home).charges
-    assert charge.outcome == "lost"
+    assert [charge.outcome for charge in show_ledger(studio.home).charges] == ["lost", "lost"]
     assert not read_log(studio.home).lines
 
 

@@ -48,7 +48,7 @@ class Journal:
             self._append(line)
             stream = self._echo or sys.stderr
             try:
-                stream.write(f"{now:%H:%M:%S} {self._process}: {text}\n")
+                stream.write(f"{now:%H:%M:%S} {self._process}: {_printable(text)}\n")
                 stream.flush()
             except (OSError, ValueError):
                 return
@@ -64,3 +64,8 @@ class Journal:
                 file.write(line + "\n")
         except OSError:
             return
+
+
+def _printable(text: str) -> str:
+    """Parts of a text may come from the other side: nothing of it steers a terminal."""
+    return "".join(character if character.isprintable() else "?" for character in text)

@@ -7,6 +7,7 @@ it: it ends on SIGTERM, or when the coordinator has revoked its key.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import random
@@ -36,6 +37,7 @@ from studio_node.client_app import RUNNER_SOCKET, app, seconds_left
 
 POLL_MIN_S, POLL_MAX_S = 0.25, 2.0
 BACKOFF_FIRST_S, BACKOFF_MAX_S = 0.5, 5.0
+APP_POLL_S = 0.2
 
 
 @dataclass(frozen=True)
@@ -237,14 +239,16 @@ class Uplink:
             return _refusal(message, RefusalCode.INTERNAL)
 
     def _in_thread(self, call: Callable[[], Message]) -> Message | None:
-        """Run a call in a thread, so that SIGTERM ends the wait; None if it did."""
+        """Run a call in a thread, so that SIGTERM ends the wait; None if it did, or if the call did not return."""
         results: queue.Queue[Message] = queue.Queue()
-        threading.Thread(target=lambda: results.put(call()), name="client-app", daemon=True).start()
+        thread = threading.Thread(target=lambda: results.put(call()), name="client-app", daemon=True)
+        thread.start()
         while not self._stop.is_set():
-            try:
-                return results.get(timeout=0.2)
-            except queue.Empty:
-                continue
+            ended = not thread.is_alive()
+            with contextlib.suppress(queue.Empty):
+                return results.get(timeout=0 if ended else APP_POLL_S)
+            if ended:
+                return None
         return None
 
     def _trouble(self, error: BaseException, failures: int) -> None:

@@ -45,7 +45,7 @@ from flwr.supercore.protobuf.client import ProtobufClientInterceptor
 from flwr.supercore.runtime import RuntimeHttpClient
 
 from federation.durable import write_atomic
-from federation.errors import FlowerError, MessageError
+from federation.errors import FlowerError, IdentityError, MessageError
 from federation.flower.bundle import bundle_digest
 from federation.flower.heartbeat import Heartbeat
 from federation.flower.objects import IncomingMessage, take_apart
@@ -145,6 +145,7 @@ class FederationRun:
 
         Raises:
             UnreachableError: the SuperLink is away; call again.
+            IdentityError: it was started with another secret.
             FlowerError: it refuses.
         """
         self._stop_client()
@@ -303,8 +304,17 @@ class FederationRun:
     def _claim(self, run_id: int) -> str | None:
         """Claim pending tasks until ours comes; the others are foreign."""
         while True:
-            with self._calling("claim the run's task"):
-                claimed = self._executor.AcquireTask(AcquireTaskRequest(supported_task_types=list(TaskType)))
+            try:
+                with translated("claim the run's task"):
+                    request = AcquireTaskRequest(supported_task_types=list(TaskType))
+                    claimed = self._executor.AcquireTask(request)
+            except AnsweredError as error:
+                if error.status == 401:
+                    raise IdentityError(
+                        "the SuperLink does not accept this coordinator's secret",
+                        hint="restart the SuperLink after its secret has changed, and check the clock",
+                    ) from error
+                raise
             if not claimed.token:
                 return None
             if claimed.task.run_id == run_id and claimed.task.type == TaskType.SERVER_APP:
@@ -319,7 +329,7 @@ class FederationRun:
         except RunLostError:
             return False
         if alive:
-            with contextlib.suppress(FlowerError):
+            with contextlib.suppress(FlowerError, IdentityError):
                 self._claim(0)
         return alive
 

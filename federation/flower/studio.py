@@ -19,6 +19,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 from cryptography.hazmat.primitives.asymmetric import ec
 from flwr.app import Error, Message
 from flwr.common.constant import ErrorCode
@@ -62,6 +63,7 @@ INSTRUCTION_UPLOAD_S = (
     30.0  # an instruction that is announced but not uploaded for so long is asked for again
 )
 UPLOAD_POLL_S = 0.25
+GOODBYE_S = 2.0
 LOST_REASON = "the instruction's objects could not be fetched"
 
 
@@ -222,8 +224,9 @@ class FleetConnection:
         return False  # pragma: no cover - the pauses never end
 
     def close(self) -> None:
-        """Go offline and close; never raises."""
+        """Go offline and close within seconds; never raises."""
         self._stop_heartbeat()
+        self._client._client.timeout = httpx.Timeout(GOODBYE_S)
         if self.node_id:
             with contextlib.suppress(FlowerError):
                 self._deactivate()

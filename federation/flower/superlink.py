@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -34,12 +35,14 @@ def become_superlink(arguments: Sequence[str], flower_home: Path) -> None:
     serve_without_limit = uvicorn.run
 
     def serve(*positional: Any, **options: Any) -> None:
-        # Every poll of every studio would be a line of the access log.
+        # Flower rotates its log file, but nobody rotates the console; and the access log has a line for every poll.
+        console_handler.setLevel(logging.WARNING)
         options |= {"access_log": False, "timeout_graceful_shutdown": STOP_S}
         serve_without_limit(*positional, **options)
 
     uvicorn.run = serve
     sys.argv = ["flower-superlink", *arguments]
+    from flwr.supercore.logger import console_handler
     from flwr.superlink.cli.flower_superlink import flower_superlink
 
     flower_superlink()

@@ -324,6 +324,15 @@ class TestUplink:
         assert time.monotonic() - started < 5
         release.set()
 
+    @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+    def test_an_app_that_does_not_come_back_does_not_hang_the_uplink(self, work, monkeypatch):
+        monkeypatch.setattr(Uplink, "_call_app", lambda self, message: sys.exit(1))
+        assert work([message(), message()]).sent == []
+
+    def test_text_of_the_other_side_does_not_steer_the_terminal(self, work, capsys):
+        work([FlowerError("\x1b[2J\nnot a line of ours")])
+        assert "\x1b" not in capsys.readouterr().err
+
     def test_a_refused_heartbeat_makes_it_activate_again(self, work, runner):
         runner(send_update)
 

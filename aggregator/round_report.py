@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from aggregator.round_state import Phase, RoundState, Standing
+from aggregator.round_state import Phase, RoundState, Standing, size_text
 
 Value = str | int | float | list[str]
 
@@ -56,12 +56,10 @@ def studio_answered(state: RoundState, studio: str, server_round: int) -> Told:
 
 def round_ended(state: RoundState) -> Told:
     """A round is over: "2 of 3 returned, 412 kB each; missing: ..."."""
-    sizes = [state.turns[studio].size_bytes for studio in state.accepted]
-    each = f" ({size_text(max(sizes))} each)" if sizes else ""
     label = "" if state.phase is Phase.CLOSED else f"{state.phase.upper()}, "
     return Told(
         f"round.{state.phase}",
-        f"{label}{state.reason}{each}",
+        f"{label}{state.reason}",
         {"returned": list(state.accepted), "missing": list(state.missing), "bytes": bytes_in(state)},
     )
 
@@ -69,11 +67,3 @@ def round_ended(state: RoundState) -> Told:
 def bytes_in(state: RoundState) -> int:
     """Bytes of the updates accepted while a round ran, late ones included."""
     return sum(turn.size_bytes for turns in (state.turns, state.late) for turn in turns.values())
-
-
-def size_text(size_bytes: float) -> str:
-    """Write a size for people: ``412 kB``."""
-    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if size_bytes >= factor:
-            return f"{size_bytes / factor:.3g} {unit}"
-    return f"{size_bytes:.0f} B"

@@ -174,8 +174,18 @@ def reopen_round(state: RoundState, *, now: float, deadline_s: float) -> RoundSt
 def summary(state: RoundState) -> str:
     """Say in one line how a round went, with the missing studios and why they are missing."""
     text = f"{len(state.accepted)} of {len(state.turns)} returned"
+    if state.accepted:
+        text += f", {size_text(max(state.turns[studio].size_bytes for studio in state.accepted))} each"
     missing = [f"{studio} ({_why_missing(state.turns[studio])})" for studio in state.missing]
     return f"{text}; missing: {', '.join(missing)}" if missing else text
+
+
+def size_text(size_bytes: float) -> str:
+    """Write a size for people: ``412 kB``."""
+    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if size_bytes >= factor:
+            return f"{size_bytes / factor:.3g} {unit}"
+    return f"{size_bytes:.0f} B"
 
 
 def _why_missing(turn: Turn) -> str:

@@ -91,7 +91,7 @@ def test_progress_says_how_each_round_went(simulator):
     simulator.studios["cedar"].online = False
     told = []
     simulator.run(rounds=1, quorum=2, deadline_s=60, told=told)
-    assert "round 1: 2 of 3 returned; missing: cedar (never online) (414 B each)" in told
+    assert "round 1: 2 of 3 returned, 414 B each; missing: cedar (never online)" in told
     assert [line["text"] for line in events(simulator)] == told
     closed = next(line for line in events(simulator) if line["event"] == "round.closed")
     assert (closed["returned"], closed["missing"], closed["bytes"]) == (["ash", "birch"], ["cedar"], 828)

@@ -91,7 +91,7 @@ def test_all_named_studios_returned_closes_before_the_deadline():
     assert script.state.phase is Phase.OPEN
     script.accept("cedar")
     assert script.state.phase is Phase.CLOSED
-    assert script.state.reason == "3 of 3 returned"
+    assert script.state.reason == "3 of 3 returned, 412 B each"
     assert script.turn("ash").seconds == 5
 
 
@@ -119,7 +119,7 @@ def test_at_the_deadline_the_quorum_decides():
         assert script.state.phase is Phase.OPEN
         script.after(1)
     assert enough.state.phase is Phase.CLOSED
-    assert enough.state.reason == "2 of 3 returned; missing: cedar (no answer)"
+    assert enough.state.reason == "2 of 3 returned, 412 B each; missing: cedar (no answer)"
     assert short.state.phase is Phase.DEGRADED
     assert "below the quorum of 2 at the deadline: 1 of 3 returned" in short.state.reason
     assert "birch (no answer), cedar (no answer)" in short.state.reason

@@ -1,4 +1,5 @@
 import dataclasses
+import errno
 import os
 import stat
 
@@ -131,14 +132,22 @@ def test_a_file_that_is_too_large_is_not_read(store):
         store.read_record(2)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_read_only_folder_is_a_round_error(store):
-    store.folder.chmod(0o500)
-    try:
-        with pytest.raises(RoundError, match="round_0002"):
-            store.write_record(record())
-    finally:
-        store.folder.chmod(0o700)
+@pytest.mark.parametrize("code", [errno.EROFS, errno.EACCES, errno.ENOSPC])
+def test_a_read_only_folder_or_a_full_disk_is_a_round_error_with_the_path_and_leaves_nothing(
+    store, monkeypatch, code
+):
+    store.write_record(record())
+    before = sorted(store.folder.rglob("*"))
+
+    def refuse(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    with monkeypatch.context() as local:
+        local.setattr(os, "fsync", refuse)
+        with pytest.raises(RoundError, match=rf"update_ash\.frame: {os.strerror(code)}") as caught:
+            store.write_update(2, 2, "ash", UPDATE)
+    assert "what studios have sent is kept" in (caught.value.hint or "")
+    assert sorted(store.folder.rglob("*")) == before
 
 
 def test_a_folder_that_cannot_be_made_is_a_round_error(tmp_path):

@@ -4,6 +4,9 @@ A release is taken in from a workshop folder beside the others: verified there u
 ``federation.release``, remembered as seen, then renamed into place. What was seen is remembered first, so a process
 that is killed in between can take the release in again but never an older one. Workshops are named after the
 manifest's hash: an interrupted download goes on where it stopped, and two different releases never mix.
+
+The folder also keeps the release key that its first release was verified with. Every later use of a held release is
+verified with that key again, and a release of another key is refused.
 """
 
 from __future__ import annotations
@@ -19,11 +22,13 @@ from pydantic import ValidationError
 from federation.documents import canonical_json
 from federation.durable import publish_folder, read_bounded, remove_leftovers, temporary_beside, write_atomic
 from federation.errors import FedrotoError, ReleaseError
+from federation.keys import KEY_FILE_BYTES_MAX, fingerprint, read_public_pem
 from federation.release import check_identity, check_not_going_back, folder_name, number_of_folder
 from federation.release_folder import Release, read_release
 from federation.release_manifest import NewestSeen, ReleaseManifest
 
 NEWEST_FILE, LOCK_FILE, WORKSHOP_PREFIX = "newest.json", ".lock", ".pull-"
+PINNED_KEY_FILE = "release_key.pub"
 
 
 class HeldReleases:
@@ -39,6 +44,18 @@ class HeldReleases:
         self.root = root
         self.release_key_pem = release_key_pem
         self.federation = federation
+
+    @classmethod
+    def pinned(cls, root: Path) -> HeldReleases | None:
+        """Return the releases of a folder with the key that the first of them was verified with, or None.
+
+        Raises:
+            FedrotoError: the key cannot be read.
+        """
+        path = root / PINNED_KEY_FILE
+        if not path.is_file():
+            return None
+        return cls(root, release_key_pem=read_bounded(path, KEY_FILE_BYTES_MAX))
 
     def newest_seen(self) -> NewestSeen | None:
         """Return the newest release that was ever taken in, or None.
@@ -114,7 +131,19 @@ class HeldReleases:
                 raise ReleaseError(
                     f"another process is pulling a release into {self.root}; wait for it"
                 ) from error
+            self._require_pinned_key()
             yield
+
+    def _require_pinned_key(self) -> None:
+        pinned = HeldReleases.pinned(self.root)
+        if pinned is None:
+            return
+        before, now = (fingerprint(read_public_pem(held.release_key_pem)) for held in (pinned, self))
+        if now != before:
+            raise ReleaseError(
+                f"the releases in {self.root} are signed with key {before}, not with {now}",
+                hint="name another folder for another coordinator's releases, or ask why the key was changed",
+            )
 
     def workshop(self, manifest: ReleaseManifest) -> Path:
         """Return the folder in which a release is put together; it keeps what an interrupted pull left."""
@@ -137,6 +166,7 @@ class HeldReleases:
         except ReleaseError:
             shutil.rmtree(workshop, ignore_errors=True)
             raise
+        write_atomic(self.root / PINNED_KEY_FILE, self.release_key_pem)
         seen = NewestSeen(number=number, manifest_digest=release.manifest.digest)
         write_atomic(self.root / NEWEST_FILE, canonical_json(seen.model_dump(mode="json")))
         place = self.root / folder_name(number)
@@ -151,6 +181,29 @@ class HeldReleases:
         """Remove what earlier pulls left; called with the lock held."""
         for leftover in (*self.root.glob(f"{WORKSHOP_PREFIX}*"), *self.root.glob(".fedroto-tmp-*")):
             shutil.rmtree(leftover, ignore_errors=True)
+
+
+def verified_release(folder: Path) -> Release:
+    """Read a release that was pulled before, verified again with the key that its folder of releases has pinned.
+
+    Args:
+        folder: a pulled release, or the folder that releases were pulled into: then the newest of them.
+
+    Raises:
+        ReleaseError: it was changed since it was pulled, or was never pulled: nothing says whose it is.
+        FedrotoError: it cannot be read.
+    """
+    folder = folder.resolve()
+    held = HeldReleases.pinned(folder)
+    if held is not None:
+        return held.latest()
+    held = HeldReleases.pinned(folder.parent)
+    if held is None:
+        raise ReleaseError(
+            f"{folder} was not pulled, so there is no key to verify it with",
+            hint=f"take it in first: fedroto pull RELEASES --from {folder} --release-key KEY",
+        )
+    return read_release(folder, held.release_key_pem)
 
 
 @contextlib.contextmanager

@@ -7,20 +7,21 @@ from typing import Any
 
 import typer
 
-from federation.cli.output import Json, progress, show, table
+from federation.cli.options import Json, studio_home
+from federation.cli.output import progress, show, table
+
+Home = studio_home("The studio's folder: knows the address and the keys.", required=False)
 
 
 def register(app: typer.Typer) -> None:
     """Add the artist's commands to the command tree."""
-    app.command()(pull)
-    app.command()(predict)
+    app.command(epilog="Example: fedroto pull releases --home node")(pull)
+    app.command(epilog="Example: fedroto predict shot.####.exr --shapes artist.nk -o predicted.nk")(predict)
 
 
 def pull(
     destination: Path = typer.Argument(..., help="Folder that holds the releases you have pulled."),
-    home: Path | None = typer.Option(
-        None, "--home", help="The studio's folder: knows the address and the keys."
-    ),
+    home: Path | None = Home,
     source: Path | None = typer.Option(None, "--from", help="Instead: a release's folder, copied by hand."),
     release_key: Path | None = typer.Option(None, help="With --from: the coordinator's release key (PEM)."),
     number: int | None = typer.Option(None, help="Release number; default: the newest."),
@@ -76,7 +77,10 @@ def predict(
     output: Path = typer.Option(..., "-o", "--output", help="File to write; the input is never touched."),
     shape: list[str] | None = typer.Option(None, "--shape", help="Only these shapes; repeat."),
     release: Path | None = typer.Option(
-        None, "--release", help="A pulled release's folder, or a weights file; default: the packaged base."
+        None, "--release", help="A pulled release's folder, verified before use; default: the packaged base."
+    ),
+    weights: Path | None = typer.Option(
+        None, "--weights", help="Instead: a .safetensors file of your own, which nothing verifies."
     ),
     every: int = typer.Option(1, help="Write a predicted key on every n-th frame only."),
     trust_plate_size: bool = typer.Option(
@@ -86,7 +90,14 @@ def predict(
     as_json: bool = Json,
 ) -> None:
     """Predict the keys between an artist's keys, on the artist's own points, into a node of their own."""
+    from federation.errors import ConfigError
+    from federation.held_releases import verified_release
     from studio_node.predict_shot import predict_shot
+
+    if release is not None and weights is not None:
+        raise ConfigError("give either --release or --weights, not both")
+    if release is not None:
+        weights = verified_release(release).weights
 
     def tell(name: str, done: int, of: int) -> None:
         progress(f"{name}: {done} of {of} frames")
@@ -95,7 +106,7 @@ def predict(
         plate,
         shapes,
         output,
-        weights=release,
+        weights=weights,
         shapes=tuple(shape or ()),
         every=every,
         trust_plate_size=trust_plate_size,

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from federation.cli.output import Json, progress, show, table
+from federation.cli.options import Json, JsonErrors, coordinator_home
+from federation.cli.output import progress, show, table
 
 if TYPE_CHECKING:
     from federation.provisioning import JoinRequest
@@ -16,12 +18,13 @@ if TYPE_CHECKING:
 app = typer.Typer(
     no_args_is_help=True, help="A federation's coordinator: admit studios, run rounds, release."
 )
-Home = typer.Option(..., "--home", help="The coordinator's folder: keys, enrolment, campaigns, releases.")
+HOME_HELP = "The coordinator's folder: keys, enrolment, campaigns, releases."
+Home = coordinator_home(HOME_HELP)
 
 
-@app.command()
+@app.command(epilog="Example: fedroto coordinator init --home fed --name north --host fed.example.org")
 def init(
-    home: Path = Home,
+    home: Path = typer.Option(..., "--home", help=HOME_HELP),
     name: str = typer.Option(..., help="The federation's name: a-z, 0-9, . _ -"),
     host: list[str] = typer.Option(
         ...,
@@ -56,7 +59,7 @@ def init(
     )
 
 
-@app.command()
+@app.command(epilog="Example: fedroto coordinator admit alder.join-request --home fed")
 def admit(
     request: Path = typer.Argument(..., help="The .join-request that a studio sent."),
     home: Path = Home,
@@ -69,10 +72,16 @@ def admit(
 ) -> None:
     """Admit a studio and write its join kit, which holds no secret."""
     from aggregator.admission import admit as run_admit
+    from federation.errors import ConfigError
 
     def confirm(asked: JoinRequest) -> bool:
         if fingerprint is not None:
             return fingerprint == asked.fingerprint
+        if not sys.stdin.isatty():
+            raise ConfigError(
+                f"{asked.studio} has node key {asked.fingerprint} and nobody is here to say that it was compared",
+                hint="compare it with the studio by phone, then say --fingerprint with what they read out",
+            )
         return typer.confirm(
             f"{asked.studio} has node key {asked.fingerprint}: did you compare it by phone?", err=True
         )
@@ -88,7 +97,7 @@ def admit(
     )
 
 
-@app.command()
+@app.command(epilog="Example: fedroto coordinator revoke alder --home fed")
 def revoke(
     studio: str = typer.Argument(..., help="The studio's name."),
     home: Path = Home,
@@ -106,7 +115,7 @@ def revoke(
     )
 
 
-@app.command()
+@app.command(epilog="Example: fedroto coordinator studios --home fed")
 def studios(home: Path = Home, as_json: bool = Json) -> None:
     """List the enrolled studios."""
     from aggregator.enrolment import Enrolment
@@ -123,15 +132,15 @@ def studios(home: Path = Home, as_json: bool = Json) -> None:
     )
 
 
-@app.command()
-def serve(home: Path = Home) -> None:
+@app.command(epilog="Example: fedroto coordinator serve --home fed")
+def serve(home: Path = Home, as_json: bool = JsonErrors) -> None:
     """Keep the SuperLink, the fleet proxy, the roster and the release service up until stopped."""
     from aggregator.node import run as run_node
 
     raise typer.Exit(run_node(home, progress=progress))
 
 
-@app.command()
+@app.command(epilog="Example: fedroto coordinator run --home fed --campaign autumn --set rounds=20")
 def run(
     home: Path = Home,
     campaign: str = typer.Option(
@@ -151,7 +160,7 @@ def run(
         raise typer.Exit(result.exit_code)
 
 
-@app.command()
+@app.command(epilog="Example: fedroto coordinator release --home fed --campaign autumn")
 def release(
     home: Path = Home,
     base: bool = typer.Option(False, "--base", help="Check and publish the packaged base weights."),
@@ -173,10 +182,11 @@ def release(
         raise typer.Exit(1)
 
 
-@app.command(hidden=True)
+@app.command(hidden=True, epilog="Example: fedroto coordinator part superlink --home fed")
 def part(
     name: str = typer.Argument(..., help="superlink, fleet-proxy, roster or releases."),
     home: Path = Home,
+    as_json: bool = JsonErrors,
 ) -> None:
     """Run one of the standing processes by itself."""
     if name == "superlink":

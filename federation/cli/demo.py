@@ -16,7 +16,8 @@ from typing import Any
 import typer
 
 from federation.cli.demo_processes import DemoProcesses, command, free_ports
-from federation.cli.output import Json, progress, show
+from federation.cli.options import Json
+from federation.cli.output import progress, show
 from federation.errors import ConfigError, FedrotoError
 
 FEDERATION, CAMPAIGN = "demo", "demo-1"
@@ -36,7 +37,7 @@ PLAN = {"rounds": 3, "steps_per_round": 4, "deadline_s": 120, "windows_per_shot"
 
 def register(app: typer.Typer) -> None:
     """Add the demo to the command tree."""
-    app.command()(demo)
+    app.command(epilog="Example: fedroto demo --folder first-try")(demo)
 
 
 def demo(

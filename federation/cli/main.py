@@ -50,15 +50,15 @@ def main() -> None:
     """Run the command line and end the process with its exit code."""
     as_json = "--json" in sys.argv
     try:
-        status = app(standalone_mode=False)
-    except click.exceptions.Abort:
-        typer.echo("fedroto: interrupted", err=True)
-        sys.exit(130)
-    except KeyboardInterrupt:
-        typer.echo("fedroto: interrupted", err=True)
-        sys.exit(130)
-    except click.ClickException as error:
+        status = app(prog_name="fedroto", standalone_mode=False)
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        fail(StoppedError("interrupted"), as_json)
+        sys.exit(StoppedError.exit_code)
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        fail(UsageError.of(error), as_json)
         sys.exit(error.exit_code)
     except FedrotoError as error:
         fail(error, as_json)
@@ -67,3 +67,21 @@ def main() -> None:
         fail(error, as_json)
         sys.exit(1)
     sys.exit(status if isinstance(status, int) else 0)
+
+
+class StoppedError(FedrotoError):
+    """The person stopped the command."""
+
+    exit_code = 130
+
+
+class UsageError(FedrotoError):
+    """The command line itself cannot be understood."""
+
+    @classmethod
+    def of(cls, error: click.ClickException) -> UsageError:
+        """Say in our own form what click has found."""
+        text = error.format_message().rstrip(".")
+        context = error.ctx if isinstance(error, click.UsageError) else None
+        command = context.command_path if context else "fedroto"
+        return cls(text[:1].lower() + text[1:], hint=f"see: {command} --help")

@@ -7,12 +7,13 @@ from typing import Any
 
 import typer
 
-from federation.cli.output import Json, progress, show, table
+from federation.cli.options import Json
+from federation.cli.output import progress, show, table
 
 app = typer.Typer(no_args_is_help=True, help="Make and measure weights, on public data only.")
 
 
-@app.command()
+@app.command(epilog="Example: fedroto model pretrain base.safetensors --seed 1")
 def pretrain(
     output: Path = typer.Argument(..., help="The .safetensors file to write."),
     seed: int = typer.Option(1, help="Chooses the procedural shots, the first weights and the order."),
@@ -42,7 +43,7 @@ def pretrain(
     )
 
 
-@app.command()
+@app.command(epilog="Example: fedroto model evaluate candidate.safetensors")
 def evaluate(
     weights: Path | None = typer.Argument(None, help="A .safetensors file; default: the packaged base."),
     as_json: bool = Json,

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import typer
 
-from federation.cli.output import Json, progress, show
+from federation.cli.options import Json
+from federation.cli.output import progress, show
 
 app = typer.Typer(no_args_is_help=True, help="Plates to try things on.")
 
 
-@app.command()
+@app.command(epilog="Example: fedroto plates make plates --count 4 --width 320 --height 192")
 def make(
     folder: Path = typer.Argument(..., help="Where the shots' folders go."),
     count: int = typer.Option(4, help="Procedural shots to make."),

@@ -8,17 +8,19 @@ from typing import Any
 
 import typer
 
-from federation.cli.output import Json, progress, show, table
+from federation.cli.options import Json, JsonErrors, studio_home
+from federation.cli.output import progress, show, table
 
 app = typer.Typer(no_args_is_help=True, help="A studio's node: join, ingest, train.")
 ledger_app = typer.Typer(no_args_is_help=True, help="What a studio's privacy budget was spent on.")
 egress_app = typer.Typer(no_args_is_help=True, help="What left a studio, byte for byte.")
-Home = typer.Option(..., "--home", help="The studio's folder: keys, ledger, catalogue, packs.")
+HOME_HELP = "The studio's folder: keys, ledger, catalogue, packs."
+Home = studio_home(HOME_HELP)
 
 
-@app.command()
+@app.command(epilog="Example: fedroto studio init --home node --name alder --federation north")
 def init(
-    home: Path = Home,
+    home: Path = typer.Option(..., "--home", help=HOME_HELP),
     name: str = typer.Option(..., help="The studio's name in the federation: a-z, 0-9, . _ -"),
     federation: str = typer.Option(..., help="The federation's name."),
     tier: str = typer.Option("s", help="Size tier to ask for: a public bucket of shot counts."),
@@ -40,7 +42,7 @@ def init(
     )
 
 
-@app.command()
+@app.command(epilog="Example: fedroto studio join alder.kit --home node --fingerprint SHA256:...")
 def join(
     kit: Path = typer.Argument(..., help="The join kit that the coordinator sent back."),
     home: Path = Home,
@@ -76,7 +78,7 @@ def join(
     )
 
 
-@app.command()
+@app.command(epilog="Example: fedroto studio consent SHOW --home node --by 'contract 12' --until 2027-12-31")
 def consent(
     show_name: str = typer.Argument(..., metavar="SHOW"),
     home: Path = Home,
@@ -103,7 +105,7 @@ def consent(
     )
 
 
-@app.command()
+@app.command(epilog="Example: fedroto studio ingest /plates/show/* --home node --show SHOW")
 def ingest(
     sources: list[Path] = typer.Argument(
         ..., help="Folders of shots: each a folder with plates and a .nk or .json."
@@ -139,34 +141,31 @@ def ingest(
         raise typer.Exit(1)
 
 
-@app.command()
-def run(
-    home: Path = Home,
-    as_json: bool = Json,
-) -> None:
+@app.command(epilog="Example: fedroto studio run --home node")
+def run(home: Path = Home, as_json: bool = JsonErrors) -> None:
     """Serve rounds until stopped: a runner that reads plates and an uplink that has the network, as two processes."""
     from studio_node.node import run as run_node
 
     raise typer.Exit(run_node(home, progress=progress))
 
 
-@app.command()
-def runner(home: Path = Home) -> None:
+@app.command(epilog="Example: fedroto studio runner --home node")
+def runner(home: Path = Home, as_json: bool = JsonErrors) -> None:
     """Only the runner, for a user or container that can read plates and has no network."""
     from studio_node.runner import run as run_runner
 
     raise typer.Exit(run_runner(home))
 
 
-@app.command()
-def uplink(home: Path = Home) -> None:
+@app.command(epilog="Example: fedroto studio uplink --home node")
+def uplink(home: Path = Home, as_json: bool = JsonErrors) -> None:
     """Only the uplink, for a user that has the network and cannot read plates."""
     from studio_node.uplink import run as run_uplink
 
     run_uplink(home)
 
 
-@ledger_app.command("show")
+@ledger_app.command("show", epilog="Example: fedroto ledger show --home node")
 def ledger_show(home: Path = Home, as_json: bool = Json) -> None:
     """Show what each show's shots were charged, what is left, and every charge."""
     from studio_node.ledger_report import show_ledger
@@ -174,7 +173,7 @@ def ledger_show(home: Path = Home, as_json: bool = Json) -> None:
     show(show_ledger(home), as_json, _ledger_text)
 
 
-@ledger_app.command("verify")
+@ledger_app.command("verify", epilog="Example: fedroto ledger verify --home node")
 def ledger_verify(home: Path = Home, as_json: bool = Json) -> None:
     """Check every record and hash of the ledger; ends with status 4 if the chain does not hold."""
     from federation.errors import LedgerError
@@ -187,7 +186,7 @@ def ledger_verify(home: Path = Home, as_json: bool = Json) -> None:
         raise typer.Exit(LedgerError.exit_code)
 
 
-@ledger_app.command("export")
+@ledger_app.command("export", epilog="Example: fedroto ledger export ledger.jsonl --home node")
 def ledger_export(
     output: Path = typer.Argument(..., help="File to write: one JSON record a line. It names shows."),
     home: Path = Home,
@@ -204,7 +203,7 @@ def ledger_export(
     )
 
 
-@egress_app.command("log")
+@egress_app.command("log", epilog="Example: fedroto egress log --home node")
 def egress_log(home: Path = Home, as_json: bool = Json) -> None:
     """List everything that left this studio: when, for which round, how many bytes, which hash."""
     from studio_node.egress_log import read_log
@@ -226,7 +225,7 @@ def egress_log(home: Path = Home, as_json: bool = Json) -> None:
     )
 
 
-@egress_app.command("preview")
+@egress_app.command("preview", epilog="Example: fedroto egress preview --home node")
 def egress_preview(home: Path = Home, as_json: bool = Json) -> None:
     """Show exactly what would leave: every field of an update, and the updates that are stored."""
     from studio_node.egress_preview import preview_egress

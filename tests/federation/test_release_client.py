@@ -166,7 +166,7 @@ def test_a_damaged_held_copy_is_replaced_by_an_intact_one(coordinator, home):
         held(home, coordinator).latest()
     assert not pull_folder(source, coordinator.public, home).already_held
     assert held(home, coordinator).latest().number == 1
-    assert {path.name for path in home.iterdir()} == {".lock", "newest.json", "0001"}
+    assert {path.name for path in home.iterdir()} == {".lock", "newest.json", "release_key.pub", "0001"}
 
 
 class Killed(BaseException):
@@ -187,7 +187,13 @@ def test_a_pull_that_is_killed_is_taken_up_again(coordinator, home, monkeypatch,
             pull_folder(second, coordinator.public, home)
     assert held(home, coordinator).numbers() == (1,)
     assert pull_folder(second, coordinator.public, home).release.number == 2
-    assert {path.name for path in home.iterdir()} == {".lock", "newest.json", "0001", "0002"}
+    assert {path.name for path in home.iterdir()} == {
+        ".lock",
+        "newest.json",
+        "release_key.pub",
+        "0001",
+        "0002",
+    }
 
 
 def test_half_written_leftovers_in_a_workshop_do_no_harm(coordinator, home):

@@ -7,8 +7,8 @@ from typing import Any
 
 import typer
 
-from federation.cli.options import Json, studio_home
-from federation.cli.output import progress, show, table
+from federation.cli.options import studio_home
+from federation.cli.output import Json, progress, show, table
 
 Home = studio_home("The studio's folder: knows the address and the keys.", required=False)
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from federation.cli.options import Json, JsonErrors, coordinator_home
-from federation.cli.output import progress, show, table
+from federation.cli.options import JsonErrors, coordinator_home
+from federation.cli.output import Json, progress, show, table
 
 if TYPE_CHECKING:
     from federation.provisioning import JoinRequest

@@ -16,8 +16,7 @@ from typing import Any
 import typer
 
 from federation.cli.demo_processes import DemoProcesses, command, free_ports
-from federation.cli.options import Json
-from federation.cli.output import progress, show
+from federation.cli.output import Json, progress, show
 from federation.errors import ConfigError, FedrotoError
 
 FEDERATION, CAMPAIGN = "demo", "demo-1"

@@ -7,8 +7,7 @@ from typing import Any
 
 import typer
 
-from federation.cli.options import Json
-from federation.cli.output import progress, show, table
+from federation.cli.output import Json, progress, show, table
 
 app = typer.Typer(no_args_is_help=True, help="Make and measure weights, on public data only.")
 

@@ -1,4 +1,4 @@
-"""Options that many commands share: the two homes, checked before anything else happens, and ``--json``."""
+"""Options that many commands share: the two homes, checked before anything else happens."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import typer
 
 from federation.errors import ConfigError
 
-Json = typer.Option(False, "--json", help="Print one JSON object instead of text.")
 # Of commands that serve until they are stopped: they have no result, and ``main`` renders every error.
 JsonErrors = typer.Option(False, "--json", help="If it cannot go on, print why as one JSON object.")
 

@@ -16,6 +16,8 @@ from typing import Any
 
 import typer
 
+Json = typer.Option(False, "--json", help="Print one JSON object instead of text.")
+
 
 def show(result: Any, as_json: bool, render: Callable[[Any], str]) -> None:
     """Print a command's result once, as text or as JSON."""

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import typer
 
-from federation.cli.options import Json
-from federation.cli.output import progress, show
+from federation.cli.output import Json, progress, show
 
 app = typer.Typer(no_args_is_help=True, help="Plates to try things on.")
 

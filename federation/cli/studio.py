@@ -8,8 +8,8 @@ from typing import Any
 
 import typer
 
-from federation.cli.options import Json, JsonErrors, studio_home
-from federation.cli.output import progress, show, table
+from federation.cli.options import JsonErrors, studio_home
+from federation.cli.output import Json, progress, show, table
 
 app = typer.Typer(no_args_is_help=True, help="A studio's node: join, ingest, train.")
 ledger_app = typer.Typer(no_args_is_help=True, help="What a studio's privacy budget was spent on.")

@@ -68,6 +68,7 @@ class Ledger:
     def __init__(self, file: LedgerFile, state: LedgerState) -> None:
         self._file = file
         self.state = state
+        self._reservations: dict[int, Reservation] = {}
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -155,14 +156,18 @@ class Ledger:
             dataset_digest=dataset_digest,
         )
         self._append(record)
-        return Reservation(self.head, (account.show for account in accounts))
+        reservation = Reservation(self.head, (account.show for account in accounts))
+        self._reservations[self.head.sequence] = reservation
+        return reservation
 
     def done(self, reserve: int, update_digest: str, *, now: int) -> None:
-        """Record that charge ``reserve`` bought the stored update with this digest.
+        """Record that charge ``reserve`` bought the stored update with this digest; its reservation opens nothing more.
 
         Raises:
             LedgerError: no such open charge, or the disk refused (the charge stands).
         """
+        if reserve in self._reservations:
+            self._reservations.pop(reserve).closed = True
         self._append(DoneRecord(**self._chained(now), reserve=reserve, update_digest=update_digest))
 
     def abort(self, reservation: Reservation, *, now: int) -> None:

@@ -163,7 +163,7 @@ class LocalRounds:
         expected = ExpectedUpdate.of(plan, head, replay=False)
         inspect_frame(frame, expected)  # what may not leave is not kept either
         self._updates.put(instruction.question, frame)
-        ledger.done(head.sequence, digest(frame), now=now)
+        ledger.done(head.sequence, digest(frame), now=max(now, int(time.time())))
         self._journal.write("trained", f"{plan.campaign} round {instruction.server_round}: update stored")
         return frame, expected
 

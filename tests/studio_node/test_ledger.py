@@ -318,6 +318,15 @@ def test_a_done_question_is_found_by_its_question_alone(path):
             ledger.done(reservation.head.sequence, "e" * 64, now=NOW)
 
 
+def test_a_charge_that_is_done_opens_nothing_more(path):
+    with Ledger.open(path) as ledger:
+        reservation = reserve(ledger, 1)
+        reservation.touch("kelp")
+        ledger.done(reservation.head.sequence, "e" * 64, now=NOW)
+        with pytest.raises(LedgerError, match="needs a new one"):
+            reservation.touch("kelp")
+
+
 def test_a_charge_is_given_back_only_before_data_were_touched(path):
     with Ledger.open(path) as ledger:
         untouched = reserve(ledger, 1)

@@ -12,7 +12,7 @@ import sys
 import click
 import typer
 
-from federation.cli import artist, coordinator, demo, model, plates, studio
+from federation.cli import artist, coordinator, demo, doctor, model, plates, studio
 from federation.cli.output import fail
 from federation.errors import FedrotoError
 from model.errors import ModelError
@@ -26,6 +26,7 @@ app = typer.Typer(
     "and no image ever leaves a studio.",
 )
 demo.register(app)
+doctor.register(app)
 artist.register(app)
 app.add_typer(studio.app, name="studio")
 app.add_typer(studio.ledger_app, name="ledger")

@@ -47,3 +47,10 @@ def flower_environment(flower_home: Path) -> dict[str, str]:
     """
     kept = {name: value for name, value in os.environ.items() if not name.startswith("FLWR_")}
     return kept | dict(FLOWER_ENVIRONMENT) | {"FLWR_HOME": str(flower_home)}
+
+
+def flower_reports_home() -> bool:
+    """Whether Flower's telemetry is on in this process: it is where flwr was loaded before this package."""
+    from flwr.supercore import telemetry  # seconds; only asked by ``fedroto doctor``
+
+    return bool(telemetry.FLWR_TELEMETRY_ENABLED == "1")

@@ -29,9 +29,6 @@ FINE_PX = 170.0
 CHEAP_PX = 120.0
 # A fine pass that magnifies less than this over the coarse one is not worth its time.
 _FINER_LEAST = 1.25
-# How much of a direct match's miss at the far key is taken out linearly in time: all of it would trust one
-# frame's noise, nothing would keep a wrong turn that the artist's own key shows.
-_CLOSING = 0.5
 # Scale, in parts of sqrt(area), of a match that saw nothing: so wide that a blend ignores it.
 _BLIND = 2.0
 
@@ -44,9 +41,8 @@ class MatchResult:
     """Where both keys' outlines were found, for all ``T`` frames of the span, both keys included.
 
     Attributes:
-        from_left: ``[T, M, 2]``, plate pixels, the left key's outline found in each frame. Half of its miss
-            at the right key is taken out linearly in time; the other half is what ``from_left[-1]`` still
-            shows there, and tells how well it matches.
+        from_left: ``[T, M, 2]``, plate pixels, the left key's outline found in each frame, not closed: its
+            distance from the artist's outline at the right key, ``from_left[-1]``, tells how well it matches.
         from_right: the same from the right key.
         log_scale_left: ``[T, M]``, natural log of the expected error scale in plate pixels (Laplace; the
             mean error is about twice the scale); large where there was nothing to see.
@@ -59,10 +55,10 @@ class MatchResult:
     log_scale_right: NDArray[np.float32]
 
     def blended(self) -> Points:
-        """Both matches weighted by predicted precision and, weakly, by nearness in time, ``[T, M, 2]``."""
+        """Both matches weighted by predicted precision and by nearness in time, ``[T, M, 2]``."""
         time = np.linspace(0.0, 1.0, len(self.from_left))[:, None]
         advantage = 2.0 * (self.log_scale_right.astype(np.float64) - self.log_scale_left)
-        prior = 0.5 * (np.log(1.0 - time + 0.02) - np.log(time + 0.02))
+        prior = np.log(1.0 - time + 0.02) - np.log(time + 0.02)
         left = 1.0 / (1.0 + np.exp(-np.clip(advantage + prior, -60, 60)))[..., None]
         return np.asarray(left * self.from_left + (1 - left) * self.from_right)
 
@@ -178,8 +174,7 @@ class _Span:
         count = len(self.frames)
         queries = self._key_queries(scale, shared)
         found = np.repeat(start[None], 2, axis=0)
-        blind = math.log(_BLIND * self.size)
-        log_scale = np.full((2, *start.shape[:2]), blind, np.float32)
+        log_scale = np.full((2, *start.shape[:2]), math.log(_BLIND * self.size), np.float32)
         for index in range(count):
             crop = shared[0] if shared else Crop.around(start[index], self.size, scale)
             maps = shared[1][index] if shared else self.view(index, crop)
@@ -194,11 +189,6 @@ class _Span:
                 wide = np.exp(scales[row].cpu().numpy()) / crop.scale.mean()
                 wide = wide + self._unseen(index, found[side, index], side)
                 log_scale[side, index] = np.log(wide)
-        time = np.linspace(0.0, 1.0, count)[:, None, None]
-        for side, far, share in ((0, -1, time), (1, 0, 1 - time)):
-            if (log_scale[side, far] < blind).any():
-                miss = self.keys[1 - side] - found[side, far]
-                found[side] += _CLOSING * share * miss
         return MatchResult(found[0], found[1], log_scale[0], log_scale[1])
 
     def _key_queries(

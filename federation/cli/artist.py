@@ -130,6 +130,10 @@ def _prediction_text(result: Any) -> str:
         for one in result.shapes
     ]
     lines = [table(["shape", "frames", "predicted", "least confidence", "key next"], rows)]
-    lines += [f"{one.path}: no picture for frames {one.missing}" for one in result.shapes if one.missing]
+    lines += [
+        f"{one.path}: no picture for frame {', '.join(map(str, one.missing))}"
+        for one in result.shapes
+        if one.missing
+    ]
     lines += [f"not predicted: {one.where}: {one.reason}" for one in result.rejected]
     return "\n".join([*lines, *result.problems, f"written with {result.weights}: {result.output}"])

@@ -117,7 +117,7 @@ def revoke(
 
 @app.command(epilog="Example: fedroto coordinator studios --home fed")
 def studios(home: Path = Home, as_json: bool = Json) -> None:
-    """List the enrolled studios."""
+    """List the enrolled studios with their size tiers, states and keys."""
     from aggregator.enrolment import Enrolment
 
     with Enrolment(home) as enrolment:

@@ -12,7 +12,7 @@ import sys
 import click
 import typer
 
-from federation.cli import artist, coordinator, demo, doctor, model, plates, studio
+from federation.cli import artist, coordinator, demo, desk, doctor, model, plates, studio
 from federation.cli.output import fail
 from federation.errors import FedrotoError
 from model.errors import ModelError
@@ -28,6 +28,7 @@ app = typer.Typer(
 demo.register(app)
 doctor.register(app)
 artist.register(app)
+desk.register(app)
 app.add_typer(studio.app, name="studio")
 app.add_typer(studio.ledger_app, name="ledger")
 app.add_typer(studio.egress_app, name="egress")
@@ -52,8 +53,10 @@ def main() -> None:
     as_json = "--json" in sys.argv
     try:
         status = app(prog_name="fedroto", standalone_mode=False)
-    except (click.exceptions.Abort, KeyboardInterrupt):
-        fail(StoppedError("interrupted"), as_json)
+        if status == StoppedError.exit_code:  # what typer makes of Ctrl-C
+            raise StoppedError
+    except click.exceptions.Abort:
+        fail(StoppedError(), as_json)
         sys.exit(StoppedError.exit_code)
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
@@ -74,6 +77,9 @@ class StoppedError(FedrotoError):
     """The person stopped the command."""
 
     exit_code = 130
+
+    def __init__(self) -> None:
+        super().__init__("interrupted")
 
 
 class UsageError(FedrotoError):

@@ -80,7 +80,7 @@ def join(
 
 @app.command(epilog="Example: fedroto studio consent SHOW --home node --by 'contract 12' --until 2027-12-31")
 def consent(
-    show_name: str = typer.Argument(..., metavar="SHOW"),
+    show_name: str = typer.Argument(..., metavar="SHOW", help="The show's name, as given to ingest."),
     home: Path = Home,
     by: str = typer.Option(..., "--by", help="Who allows it: a name, a contract, a ticket."),
     until: datetime | None = typer.Option(

@@ -1,0 +1,1 @@
+"""The artist's desk: a local page on which shapes are drawn, predicted between their keys, corrected and exported."""

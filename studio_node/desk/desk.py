@@ -1,0 +1,446 @@
+"""The desk: what the artist does becomes steps of the session, saved, predicted and told to the page.
+
+Everything here runs on the server's one loop; the predictor's thread only reports that something is new. Numbers that
+come from the page are judged here: whatever cannot be done is a sentence to the artist, never a lost connection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from federation.errors import FedrotoError, MessageError
+from model.errors import ModelError
+from model.keyframes import FloatArray
+from model.shapes import Shape
+from studio_node.desk import gestures
+from studio_node.desk.course import Course, FrameState, course_of
+from studio_node.desk.document import DeskShape, anchored, controls_over
+from studio_node.desk.exports import Drawn, visible_only
+from studio_node.desk.heads import boolean, number, numbers_of, shape_ids, text
+from studio_node.desk.predictor import Predictor, Wish, keep_pieces, wishes_of
+from studio_node.desk.session import Edit, Session, changed_shapes, deletion_of, edit_of, ordering_of
+from studio_node.desk.store import DeskStore
+from studio_node.desk.wire import encode
+
+COMPARISONS: Final = ("smooth", "track")
+LONGEST_NAME: Final = 80
+
+
+@dataclass(frozen=True)
+class Shot:
+    """What the page has to know about the plate."""
+
+    name: str
+    width: int
+    height: int
+    first_frame: int
+    last_frame: int
+    frame_rate: float
+    linear: bool
+    missing: tuple[int, ...]
+
+    @property
+    def frames(self) -> NDArray[np.int64]:
+        """[T] all frames of the plate."""
+        return np.arange(self.first_frame, self.last_frame + 1)
+
+
+class Desk:
+    """One artist at one shot.
+
+    Attributes:
+        session: the document and its past.
+        courses: what is drawn, by shape number.
+    """
+
+    def __init__(
+        self,
+        shot: Shot,
+        session: Session,
+        store: DeskStore,
+        predictor: Predictor,
+        *,
+        source: Path | None = None,
+    ) -> None:
+        """Put the courses together and begin to wish for predictions.
+
+        Args:
+            shot: the plate.
+            session: what was restored, or imported.
+            store: where steps are saved; begun or restored already.
+            predictor: predicts behind; started by the caller.
+            source: the shape file that the shapes came from.
+        """
+        self.shot, self.session, self.source = shot, session, source
+        self._store, self._predictor = store, predictor
+        self._focus, self._focus_shape = shot.first_frame, 0
+        self._gesture: gestures.Gesture | None = None
+        self.courses: dict[int, Course] = {}
+        self._keys: dict[int, tuple[DeskShape, dict[tuple[int, int], Any]]] = {}
+        for one in session.document.shapes:
+            self.courses[one.shape_id] = self._course(one, None)
+        self._wish()
+
+    # -- what the page asks ------------------------------------------------------------------------------------
+
+    def hello(self) -> list[bytes]:
+        """Everything a page needs when it opens."""
+        return [self.state(), *(self.course_message(i) for i in self.courses)]
+
+    def handle(self, head: dict[str, Any], numbers: FloatArray) -> tuple[list[bytes], list[bytes]]:
+        """Do what a message says.
+
+        Returns:
+            Messages for the page that asked, and messages for all pages.
+        """
+        action: Callable[..., tuple[list[bytes], list[bytes]]] | None = _ACTIONS.get(head["op"])
+        try:
+            if action is None:
+                raise MessageError(f"the desk does not know {head['op']!r:.40}; reload the page")
+            return action(self, head, numbers)
+        except (ModelError, FedrotoError) as error:
+            hint = getattr(error, "hint", None)
+            reply = {"op": "refused", "reply": head.get("id"), "text": str(error), "hint": hint}
+            return [encode(reply)], []
+
+    def predicted(self, shape_id: int) -> list[bytes]:
+        """Take in what the predictor has finished for a shape."""
+        try:
+            one = self.session.document.find(shape_id)
+        except ModelError:
+            return []  # deleted meanwhile
+        self.courses[shape_id] = self._course(one, self.courses.get(shape_id))
+        return [self.course_message(shape_id), self.state()]
+
+    def drawn(self, shape_numbers: Iterable[int] | None = None) -> Drawn:
+        """The shapes to export: those named, or all that are shown."""
+        shapes = visible_only(self.courses, self.session.document.shapes)
+        if shape_numbers is not None:
+            wanted = set(shape_numbers)
+            shapes = tuple(
+                (one, self.courses[one.shape_id])
+                for one in self.session.document.shapes
+                if one.shape_id in wanted
+            )
+        shot = self.shot
+        return Drawn(shapes, shot.width, shot.height, shot.first_frame, shot.last_frame, self.source)
+
+    # -- messages ----------------------------------------------------------------------------------------------
+
+    def state(self) -> bytes:
+        """All that is small: the shot, the list of shapes, keys, what can be undone, how far the prediction is."""
+        shot = self.shot
+        return encode(
+            {
+                "op": "state",
+                "shot": {
+                    "name": shot.name,
+                    "width": shot.width,
+                    "height": shot.height,
+                    "first": shot.first_frame,
+                    "last": shot.last_frame,
+                    "rate": shot.frame_rate,
+                    "linear": shot.linear,
+                    "missing": list(shot.missing),
+                },
+                "shapes": [self._listed(one) for one in self.session.document.shapes],
+                "undo": self.session.undo_label,
+                "redo": self.session.redo_label,
+                "left": self._predictor.left,
+            }
+        )
+
+    def course_message(self, shape_id: int, course: Course | None = None, **head: Any) -> bytes:
+        """A shape's course, or a part of a preview of it."""
+        return course_bytes(shape_id, course or self.courses[shape_id], **head)
+
+    def _listed(self, one: DeskShape) -> dict[str, Any]:
+        shape, course = one.shape, self.courses[one.shape_id]
+        alive = [bool(shape.is_alive(int(frame))) for frame in self.shot.frames]
+        failures = (self._predictor.failure(key) for key in self._span_keys(one).values())
+        return {
+            "id": one.shape_id,
+            "name": shape.name,
+            "path": shape.path,
+            "kind": shape.kind,
+            "closed": shape.closed,
+            "points": shape.points,
+            "shown": one.shown,
+            "locked": one.locked,
+            "reason": shape.read_only_reason,
+            "first": shape.lifetime.first,
+            "last": shape.lifetime.last,
+            "alive": None if all(alive) else alive,
+            "keys": list(shape.key_frames),
+            "accepted": sorted(one.accepted),
+            "suggested": course.suggested_key,
+            "failure": next((reason for reason in failures if reason), None),
+        }
+
+    # -- predictions -------------------------------------------------------------------------------------------
+
+    def _span_keys(self, one: DeskShape) -> dict[tuple[int, int], Any]:
+        known = self._keys.get(one.shape_id)
+        if known is None or known[0] is not one:
+            known = (one, {(w.first, w.last): w.key for w in wishes_of(one)})
+            self._keys[one.shape_id] = known
+        return known[1]
+
+    def _course(self, one: DeskShape, former: Course | None) -> Course:
+        keys = self._span_keys(one)
+
+        def found(_: DeskShape, first: int, last: int) -> Any:
+            key = keys.get((first, last))
+            if key is None:
+                return None
+            final = self._predictor.result(key)
+            if final is not None:
+                return final, True
+            rough = self._predictor.rough(key)
+            return None if rough is None else (rough, False)
+
+        return course_of(one, self.shot.frames, found, former)
+
+    def _wish(self) -> None:
+        """Wish for everything, the shape in hand and the frames around the artist first."""
+        wishes: list[Wish] = []
+        for one in self.session.document.shapes:
+            if one.shape.read_only_reason is None:
+                wishes += wishes_of(one)
+
+        def urgency(wish: Wish) -> tuple[bool, int]:
+            away = max(wish.first - self._focus, self._focus - wish.last, 0)
+            return wish.shape_id != self._focus_shape, away
+
+        self._predictor.want(sorted(wishes, key=urgency))
+
+    def _commit(self, edit: Edit, previews: dict[int, Course] | None = None) -> list[bytes]:
+        after = self.session.after(edit)
+        self._store.append(edit)
+        messages = self._move_to(after, previews or {})
+        self._store.compact(after)
+        return messages
+
+    def _move_to(self, after: Session, previews: dict[int, Course]) -> list[bytes]:
+        before = {one.shape_id: one for one in self.session.document.shapes}
+        changed = changed_shapes(self.session.document, after.document)
+        self.session = after
+        for one in changed:
+            if one.shape_id in before:
+                keep_pieces(self._predictor, before[one.shape_id], one)
+            former = previews.get(one.shape_id, self.courses.get(one.shape_id))
+            self.courses[one.shape_id] = self._course(one, former)
+        there = {one.shape_id for one in after.document.shapes}
+        self.courses = {i: course for i, course in self.courses.items() if i in there}
+        self._wish()
+        return [self.state(), *(self.course_message(one.shape_id) for one in changed)]
+
+    def _editable(self, shape_id: int) -> DeskShape:
+        one = self.session.document.find(shape_id)
+        if one.locked:
+            raise MessageError(f"'{one.shape.name}' is locked; unlock it in the list of shapes")
+        if one.shape.read_only_reason is not None:
+            raise MessageError(f"'{one.shape.name}' cannot be edited: {one.shape.read_only_reason}")
+        return one
+
+    def _frame(self, head: dict[str, Any], name: str = "frame") -> int:
+        return int(np.clip(number(head, name), self.shot.first_frame, self.shot.last_frame))
+
+    # -- actions -----------------------------------------------------------------------------------------------
+
+    def _look(self, head: dict[str, Any], numbers: FloatArray) -> tuple[list[bytes], list[bytes]]:
+        self._focus = self._frame(head)
+        self._focus_shape = int(head.get("shape") or 0)
+        self._wish()
+        return [], []
+
+    def _drag(self, head: dict[str, Any], numbers: FloatArray) -> tuple[list[bytes], list[bytes]]:
+        """Preview a drag or a transform, or commit it where its button went up."""
+        frame, gesture_id = self._frame(head), number(head, "gesture")
+        parts = gestures.parts_of(head)
+        if self._gesture is None or self._gesture.number != gesture_id:
+            bases = {p.shape_id: (self._editable(p.shape_id), self.courses[p.shape_id]) for p in parts}
+            self._gesture = gestures.Gesture(gesture_id, frame, bases)
+        previews, edited = {}, []
+        for part in parts:
+            one, course = self._gesture.base(part.shape_id)
+            after, preview = gestures.applied(one, course, self._gesture.frame, part, head, numbers)
+            edited.append(after)
+            previews[part.shape_id] = preview
+        if boolean(head, "drop"):
+            self._gesture = None
+            label = "move a point" if head["op"] == "drag" else "transform"
+            messages = self._commit(edit_of(label, self.session.document, edited), previews)
+            return [encode({"op": "done", "reply": head.get("id")})], messages
+        return [
+            self.course_message(
+                i, preview, preview=True, reply=head.get("id"), last=index == len(previews) - 1
+            )
+            for index, (i, preview) in enumerate(previews.items())
+        ], []
+
+    def _cancel(self, head: dict[str, Any], numbers: FloatArray) -> tuple[list[bytes], list[bytes]]:
+        self._gesture = None
+        return self.hello(), []
+
+    def _draw(self, head: dict[str, Any], numbers: FloatArray) -> tuple[list[bytes], list[bytes]]:
+        document = self.session.document
+        controls = numbers.reshape(-1, 3, 2) if numbers.size % 6 == 0 else numbers_of(numbers, (0, 3, 2))
+        name = document.free_name(text(head, "name", LONGEST_NAME) or "Shape1")
+        closed = boolean(head, "closed")
+        if len(controls) < (3 if closed else 2):
+            raise MessageError(f"a shape of {len(controls)} point(s) has no outline; draw at least 3")
+        kind: Any = text(head, "kind", 10)
+        shape = Shape.from_keys(name, [self._frame(head)], controls[None], kind=kind, closed=closed)
+        one = DeskShape(document.next_id, shape)
+        messages = self._commit(edit_of(f"draw {name}", document, [one]))
+        return [encode({"op": "drawn", "shape": one.shape_id})], messages
+
+    def _key(self, head: dict[str, Any], numbers: FloatArray) -> tuple[list[bytes], list[bytes]]:
+        """Set keys on a frame as the shapes stand there."""
+        frame = self._frame(head)
+        edited = []
+        for shape_id in shape_ids(head):
+            one, course = self._editable(shape_id), self.courses[shape_id]
+            row = course.row(frame)
+            feather = None if course.feather is None else course.feather[row]
+            edited.append(one.with_key(frame, course.controls[row], feather=feather))
+        return [], self._commit(edit_of(f"key {frame}", self.session.document, edited))
+
+    def _unkey(self, head: dict[str, Any], numbers: FloatArray) -> tuple[list[bytes], list[bytes]]:
+        frame = self._frame(head)
+        edited = [self._editable(i).without_key(frame) for i in shape_ids(head)]
+        return [], self._commit(edit_of(f"delete key {frame}", self.session.document, edited))
+
+    def _move_key(self, head: dict[str, Any], numbers: FloatArray) -> tuple[list[bytes], list[bytes]]:
+        frame, to = self._frame(head), self._frame(head, "to")
+        edited = [self._editable(i).with_moved_key(frame, to) for i in shape_ids(head)]
+        return [], self._commit(edit_of(f"move key {frame} to {to}", self.session.document, edited))
+
+    def _accept(self, head: dict[str, Any], numbers: FloatArray) -> tuple[list[bytes], list[bytes]]:
+        first, last = sorted((self._frame(head, "first"), self._frame(head, "last")))
+        edited = []
+        for shape_id in shape_ids(head):
+            one, course = self._editable(shape_id), self.courses[shape_id]
+            if boolean(head, "undo"):
+                edited.append(one.without_accepted(first, last))
+                continue
+            rows = range(course.row(first), course.row(last) + 1)
+            taken = {
+                course.first + row: course.controls[row]
+                for row in rows
+                if course.states[row] == FrameState.PREDICTED
+            }
+            if taken:
+                edited.append(one.with_accepted(taken))
+        if not edited:
+            raise MessageError(
+                f"nothing between {first} and {last} is predicted to the end; wait for the strip to fill"
+            )
+        label = f"{'take back' if boolean(head, 'undo') else 'accept'} {first}-{last}"
+        return [], self._commit(edit_of(label, self.session.document, edited))
+
+    def _set(self, head: dict[str, Any], numbers: FloatArray) -> tuple[list[bytes], list[bytes]]:
+        """Rename, show, hide, lock, or give a lifetime."""
+        edited = []
+        for shape_id in shape_ids(head):
+            one = self.session.document.find(shape_id)
+            for flag in ("shown", "locked"):
+                if flag in head:
+                    one = replace(one, **{flag: boolean(head, flag)})
+            if "name" in head:
+                name = text(head, "name", LONGEST_NAME)
+                if name and name != one.shape.name:
+                    fresh = self.session.document.free_name(name)
+                    path = one.shape.path.rpartition("/")[0] or one.shape.path.rpartition(":")[0]
+                    sign = "/" if "/" in one.shape.path else ":" if ":" in one.shape.path else ""
+                    one = replace(one, shape=replace(one.shape, name=fresh, path=f"{path}{sign}{fresh}"))
+            if "life" in head:
+                ends = [None if end is None else int(end) for end in head["life"][:2]]
+                one = one.with_lifetime(*ends)
+            edited.append(one)
+        return [], self._commit(edit_of(text(head, "label", 60) or "change", self.session.document, edited))
+
+    def _delete(self, head: dict[str, Any], numbers: FloatArray) -> tuple[list[bytes], list[bytes]]:
+        gone = [self._editable(i).shape_id for i in shape_ids(head)]
+        return [], self._commit(deletion_of("delete", self.session.document, gone))
+
+    def _order(self, head: dict[str, Any], numbers: FloatArray) -> tuple[list[bytes], list[bytes]]:
+        return [], self._commit(ordering_of("reorder", self.session.document, shape_ids(head)))
+
+    def _undo(self, head: dict[str, Any], numbers: FloatArray) -> tuple[list[bytes], list[bytes]]:
+        if self.session.undo_label is None:
+            raise MessageError("there is nothing to undo")
+        self._store.append_undo()
+        return [], self._move_to(self.session.undone(), {})
+
+    def _redo(self, head: dict[str, Any], numbers: FloatArray) -> tuple[list[bytes], list[bytes]]:
+        if self.session.redo_label is None:
+            raise MessageError("there is nothing to redo")
+        self._store.append_redo()
+        return [], self._move_to(self.session.redone(), {})
+
+    def _compare(self, head: dict[str, Any], numbers: FloatArray) -> tuple[list[bytes], list[bytes]]:
+        """The same shape by another method, to look at beside the prediction."""
+        method = text(head, "method", 10)
+        if method not in COMPARISONS:
+            raise MessageError(f"the desk does not compare with {method!r:.20}; choose one of {COMPARISONS}")
+        replies = []
+        for shape_id in shape_ids(head):
+            one = self.session.document.find(shape_id)
+            other = self._by(method, one)
+            if other is not None:
+                replies.append(encode(_course_head(shape_id, other, "comparison", method=method), other))
+        return replies, []
+
+    def _by(self, method: str, one: DeskShape) -> FloatArray | None:
+        frames = self.shot.frames
+        shown = controls_over(anchored(one), frames)
+        if method == "smooth":
+            return shown
+        tracked = self._predictor.tracked(one)
+        if tracked is None:
+            return None
+        start = one.anchors[0] - self.shot.first_frame
+        rows = np.arange(len(tracked)) + start
+        inside = (rows >= 0) & (rows < len(frames))
+        shown[rows[inside]] = tracked[inside]
+        return shown
+
+
+def course_bytes(shape_id: int, course: Course, **head: Any) -> bytes:
+    """A course as a message: controls, confidence, states, and feather where there is one."""
+    arrays = [course.controls, course.confidence, course.states.astype(np.float32)]
+    if course.feather is not None:
+        arrays.append(course.feather)
+    kind = _course_head(shape_id, course.controls, "course", feather=course.feather is not None)
+    return encode({**kind, **head}, *arrays)
+
+
+def _course_head(shape_id: int, controls: FloatArray, op: str, **more: Any) -> dict[str, Any]:
+    return {"op": op, "shape": shape_id, "frames": len(controls), "points": controls.shape[1], **more}
+
+
+_ACTIONS: Final[dict[str, Any]] = {
+    "look": Desk._look,
+    "drag": Desk._drag,
+    "transform": Desk._drag,
+    "cancel": Desk._cancel,
+    "draw": Desk._draw,
+    "key": Desk._key,
+    "unkey": Desk._unkey,
+    "move_key": Desk._move_key,
+    "accept": Desk._accept,
+    "set": Desk._set,
+    "delete": Desk._delete,
+    "order": Desk._order,
+    "undo": Desk._undo,
+    "redo": Desk._redo,
+    "compare": Desk._compare,
+}

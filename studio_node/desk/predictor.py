@@ -1,0 +1,319 @@
+"""Predicts spans of shapes behind the artist's back, the most urgent first, and remembers them.
+
+One thread owns the pictures and the network. What it is asked for changes with every edit: only the latest wish list
+counts, and spans that are in the memory are never predicted again, so undo shows its prediction at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from federation.errors import FedrotoError
+from model.curves import fit_controls, outline, smooth_points
+from model.errors import ModelError
+from model.frames import FrameSource
+from model.keyframes import FloatArray
+from model.network import RotoModel
+from model.pictures import Pictures
+from model.predict import ShapePrediction, SpanMemory, predict_shape
+from model.shapes import Shape
+from model.trackers import lk_closed
+from studio_node.desk.document import DeskShape, anchored, controls_over, span_shape, spans_of
+
+SPANS_KEPT: Final = 2000
+LONGEST_JOIN_S: Final = 30.0
+ROUGH_STEP: Final = 4
+"""A first, rough prediction looks at every n-th picture only: reading a 2K plate takes longer than all the rest."""
+Key = tuple[int, int, bytes]
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class Wish:
+    """A span of a shape that is to be predicted."""
+
+    shape_id: int
+    first: int
+    last: int
+    key: Key
+    shape: Shape
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a span cannot be predicted."""
+
+    reason: str
+
+
+def span_key(shape: Shape, first: int, last: int) -> Key:
+    """What a span's prediction depends on, as a name: its frames and the shape's own course between them."""
+    frames = np.arange(first, last + 1)
+    digest = hashlib.blake2b(controls_over(shape, frames).tobytes(), digest_size=16)
+    digest.update(f"{shape.kind}{shape.closed}".encode())
+    if shape.feather is not None:
+        digest.update(shape.feather.sample(frames).tobytes())
+    return first, last, digest.digest()
+
+
+def wishes_of(one: DeskShape) -> list[Wish]:
+    """All spans of a shape, as they are to be predicted."""
+    if one.shape.points < 2 or (one.shape.kind == "polygon" and one.shape.points < 3):
+        return []
+    whole = anchored(one)
+    return [
+        Wish(one.shape_id, first, last, span_key(whole, first, last), span_shape(whole, first, last))
+        for first, last in spans_of(one.anchors)
+    ]
+
+
+class SparseFrames:
+    """A plate of which only keys and every n-th frame are looked at; the others count as missing."""
+
+    def __init__(self, plate: FrameSource, step: int) -> None:
+        self._plate, self._step = plate, step
+        self.first_frame, self.last_frame = plate.first_frame, plate.last_frame
+        self.width, self.height = plate.width, plate.height
+        self.keys: frozenset[int] = frozenset()
+
+    def working(self, frame: int) -> NDArray[np.uint8] | None:
+        """The working image, or None where it is not looked at."""
+        if (frame - self.first_frame) % self._step and frame not in self.keys:
+            return None
+        return self._plate.working(frame)
+
+
+class Predictor:
+    """The thread, its wish list and its memory."""
+
+    def __init__(
+        self, model: RotoModel, pictures: Pictures, on_result: Callable[[int], None] = lambda shape_id: None
+    ) -> None:
+        """Make it; ``start`` sets it to work.
+
+        Args:
+            model: the weights.
+            pictures: the shot; used by the thread alone.
+            on_result: called on the thread with a shape's number when one of its spans is done.
+        """
+        self._model, self._pictures, self.on_result = model, pictures, on_result
+        self._memory = SpanMemory()
+        self._rough: OrderedDict[Key, ShapePrediction] = OrderedDict()
+        self._seen: set[int] = set()
+        self._results: OrderedDict[Key, ShapePrediction | Failure] = OrderedDict()
+        self._tracked: OrderedDict[Key, FloatArray] = OrderedDict()
+        self._wishes: list[Wish] = []
+        self._tracks_wanted: list[tuple[int, Key, Shape]] = []
+        self._changed = threading.Condition()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._work, name="desk-predictor", daemon=True)
+
+    def start(self) -> None:
+        """Begin to work."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop after the span in hand."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+        self._thread.join(LONGEST_JOIN_S)
+
+    def want(self, wishes: Sequence[Wish]) -> None:
+        """Replace the wish list; the first not yet in memory is predicted first."""
+        with self._changed:
+            self._wishes = list(wishes)
+            self._changed.notify_all()
+
+    @property
+    def left(self) -> int:
+        """How many wishes are not fulfilled yet."""
+        with self._changed:
+            return sum(wish.key not in self._results for wish in self._wishes)
+
+    def result(self, key: Key) -> ShapePrediction | None:
+        """A span's final prediction, or None where there is none (yet)."""
+        with self._changed:
+            found = self._results.get(key)
+            if found is None:
+                return None
+            self._results.move_to_end(key)
+            return found if isinstance(found, ShapePrediction) else None
+
+    def rough(self, key: Key) -> ShapePrediction | None:
+        """A span's first, rough prediction, or None."""
+        with self._changed:
+            return self._rough.get(key)
+
+    def failure(self, key: Key) -> str | None:
+        """Why a span could not be predicted, or None."""
+        with self._changed:
+            found = self._results.get(key)
+            return found.reason if isinstance(found, Failure) else None
+
+    def remember(self, key: Key, prediction: ShapePrediction) -> None:
+        """Keep a prediction that is known already, as a piece of a longer one."""
+        with self._changed:
+            self._keep(key, prediction)
+
+    def tracked(self, one: DeskShape) -> FloatArray | None:
+        """Lucas-Kanade tracking between a shape's keys, to compare with: [T, N, 3, 2] from its first key, or None.
+
+        It is worked out behind; ``on_result`` tells when it is there.
+        """
+        shape = anchored(one)
+        anchors = one.anchors
+        if len(anchors) < 2 or one.shape.points < 3:
+            return None
+        key = span_key(shape, anchors[0], anchors[-1])
+        with self._changed:
+            if key in self._tracked:
+                return self._tracked[key]
+            self._tracks_wanted = [(one.shape_id, key, shape)]
+            self._changed.notify_all()
+        return None
+
+    def _keep(self, key: Key, result: ShapePrediction | Failure) -> None:
+        self._results[key] = result
+        while len(self._results) > SPANS_KEPT:
+            self._results.popitem(last=False)
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(
+                    lambda: self._stopping or self._next() is not None or self._tracks_wanted
+                )
+                if self._stopping:
+                    return
+                rough, wish = self._next_rough(), self._next()
+                track = self._tracks_wanted.pop() if wish is None else None
+            if rough is not None:
+                self._predict_roughly(rough)
+                self.on_result(rough.shape_id)
+            elif wish is not None:
+                result = self._predicted(wish)
+                with self._changed:
+                    self._keep(wish.key, result)
+                    self._rough.pop(wish.key, None)
+                self.on_result(wish.shape_id)
+            elif track is not None:
+                shape_id, key, shape = track
+                self._track(key, shape)
+                self.on_result(shape_id)
+
+    def _next_rough(self) -> Wish | None:
+        """The next span to predict roughly: much longer than the step, and of pictures not read yet."""
+        for wish in self._wishes:
+            known = wish.key in self._results or wish.key in self._rough
+            if not known and wish.last - wish.first >= 2 * ROUGH_STEP and self._is_new(wish):
+                return wish
+        return None
+
+    def _is_new(self, wish: Wish) -> bool:
+        seen = sum(frame in self._seen for frame in range(wish.first, wish.last + 1))
+        return seen < (wish.last - wish.first) // 2
+
+    def _predict_roughly(self, wish: Wish) -> None:
+        sparse = SparseFrames(self._pictures.frames, ROUGH_STEP)
+        sparse.keys = frozenset({wish.first, wish.last})
+        try:
+            found = predict_shape(self._model, Pictures(sparse), wish.shape)
+        except (ModelError, FedrotoError) as error:
+            with self._changed:
+                self._keep(wish.key, Failure(str(error)))
+            return
+        with self._changed:
+            self._rough[wish.key] = found
+
+    def _next(self) -> Wish | None:
+        return next((wish for wish in self._wishes if wish.key not in self._results), None)
+
+    def _predicted(self, wish: Wish) -> ShapePrediction | Failure:
+        try:
+            found = predict_shape(self._model, self._pictures, wish.shape, memory=self._memory)
+            self._seen.update(range(wish.first, wish.last + 1))
+            return found
+        except (ModelError, FedrotoError) as error:
+            return Failure(str(error))
+        except Exception:  # the artist's page must outlive a bug of the prediction, which the log keeps
+            _log.exception(
+                "shape %d, frames %d-%d could not be predicted", wish.shape_id, wish.first, wish.last
+            )
+            return Failure("an error of the program, see its log")
+
+    def _track(self, key: Key, shape: Shape) -> None:
+        try:
+            tracked = tracked_controls(self._pictures, shape)
+        except ModelError:
+            _log.exception("shape %s could not be tracked", shape.name)
+            return
+        with self._changed:
+            self._tracked[key] = tracked
+            while len(self._tracked) > 50:
+                self._tracked.popitem(last=False)
+
+
+def piece_of(prediction: ShapePrediction, first: int, last: int) -> ShapePrediction:
+    """The frames from ``first`` to ``last``, inclusive, of a longer prediction."""
+    start = int(prediction.frames[0])
+    rows = slice(first - start, last - start + 1)
+    return replace(
+        prediction,
+        frames=prediction.frames[rows],
+        controls=prediction.controls[rows],
+        feather=None if prediction.feather is None else prediction.feather[rows],
+        confidence=prediction.confidence[rows],
+        next_key=None,
+    )
+
+
+def keep_pieces(predictor: Predictor, before: DeskShape, after: DeskShape) -> None:
+    """Where an anchor was added exactly on a prediction, its two halves stay as they are and need no new work."""
+    old = wishes_of(before)
+    for wish in wishes_of(after):
+        if predictor.result(wish.key) is not None:
+            continue
+        for longer in old:
+            inside = longer.first <= wish.first and wish.last <= longer.last
+            known = predictor.result(longer.key) if inside else None
+            if known is None:
+                continue
+            piece = piece_of(known, wish.first, wish.last)
+            ends = np.stack([after.anchor(wish.first), after.anchor(wish.last)])
+            if np.allclose(piece.controls[[0, -1]], ends, rtol=0, atol=1e-6):
+                predictor.remember(wish.key, piece)
+                break
+
+
+def tracked_controls(pictures: Pictures, shape: Shape) -> FloatArray:
+    """What pyramidal Lucas-Kanade tracking closed on the keys makes of a shape: [T, N, 3, 2] on screen."""
+    keys = shape.key_frames
+    frames = np.arange(keys[0], keys[-1] + 1)
+    shown = controls_over(shape, frames)
+    per_segment = int(np.clip(-(-96 // shape.points), 4, 16))
+    samples = outline(shown, shape.kind, shape.closed, per_segment)
+    rows = np.array(keys) - keys[0]
+    tracked = lk_closed(pictures, keys, samples[rows])
+    for left, right in pairwise(rows):
+        if right - left > 1:
+            between = slice(left + 1, right)
+            shown[between] = fit_controls(
+                shown[between],
+                tracked[between] - samples[between],
+                kind=shape.kind,
+                closed=shape.closed,
+                samples_per_segment=per_segment,
+                smooth=smooth_points(shown[rows]),
+            )
+    return shown

@@ -1,0 +1,230 @@
+"""The desk's web server: a thin shell that checks who asks, hands messages to the desk and pictures to the page."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable, MutableMapping
+from functools import partial
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Final
+
+from fastapi import FastAPI, WebSocket, WebSocketDisconnect
+from fastapi.responses import Response
+
+from federation.errors import FedrotoError, MessageError
+from model.errors import ModelError
+from studio_node.desk.desk import Desk
+from studio_node.desk.exports import Export, export_mattes, export_shapes
+from studio_node.desk.guard import HEADERS, Asked, Secret, refusal
+from studio_node.desk.proxies import Proxies
+from studio_node.desk.wire import decode, encode
+
+CONTENT_TYPES: Final = {
+    ".html": "text/html",
+    ".js": "text/javascript",
+    ".css": "text/css",
+    ".svg": "image/svg+xml",
+}
+PAGE: Final = "index.html"
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+_log = logging.getLogger(__name__)
+
+
+def page_files() -> dict[str, tuple[bytes, str]]:
+    """The page's files by name, with their types; read once, so a request never names a place on the disk."""
+    folder = files("studio_node.desk") / "static"
+    found = {}
+    for entry in folder.iterdir():
+        kind = CONTENT_TYPES.get(Path(entry.name).suffix)
+        if kind is not None:
+            found[entry.name] = (entry.read_bytes(), f"{kind}; charset=utf-8")
+    return found
+
+
+class Guarded:
+    """Asks ``guard.refusal`` about every request before anything else sees it."""
+
+    def __init__(self, app: Any, secret: Secret) -> None:
+        self._app, self._secret = app, secret
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, or refuse it."""
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        headers = {key.decode("latin-1").lower(): value.decode("latin-1") for key, value in scope["headers"]}
+        websocket = scope["type"] == "websocket"
+        asked = Asked(
+            scope.get("method", "GET"), scope["query_string"].decode("latin-1"), headers, websocket=websocket
+        )
+        refused = refusal(asked, self._secret)
+        if refused is None:
+            await self._app(scope, receive, send)
+        elif websocket:
+            await receive()
+            await send({"type": "websocket.close", "code": 1008, "reason": refused[1][:100]})
+        else:
+            await Response(refused[1], refused[0], HEADERS, "text/plain")(scope, receive, send)
+
+
+class Pages:
+    """The open pages; one sends at a time to each."""
+
+    def __init__(self) -> None:
+        self._open: set[WebSocket] = set()
+
+    async def send(self, page: WebSocket, messages: list[bytes]) -> None:
+        """Send to one page; one that is gone is forgotten."""
+        for message in messages:
+            try:
+                await page.send_bytes(message)
+            except (RuntimeError, WebSocketDisconnect):
+                self._open.discard(page)
+                return
+
+    async def tell_all(self, messages: list[bytes]) -> None:
+        """Send to every page."""
+        for page in list(self._open):
+            await self.send(page, messages)
+
+    @contextlib.contextmanager
+    def opened(self, page: WebSocket) -> Any:
+        """While the page is open."""
+        self._open.add(page)
+        try:
+            yield
+        finally:
+            self._open.discard(page)
+
+
+def desk_app(desk: Desk, proxies: Proxies, secret: Secret, exports: Path, name: str) -> tuple[Any, Pages]:
+    """The application of one desk.
+
+    Args:
+        desk: the artist's desk.
+        proxies: pictures of the plate.
+        secret: token that every request needs.
+        exports: folder that exports are written to.
+        name: of exported files, without ending.
+    """
+    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
+    static, pages = page_files(), Pages()
+    written: dict[str, Path] = {}
+
+    def answer(data: bytes, kind: str, **headers: str) -> Response:
+        return Response(data, media_type=kind, headers={**HEADERS, "Cache-Control": "no-store", **headers})
+
+    def page() -> Response:
+        data, kind = static[PAGE]
+        return answer(data, kind, **{"Set-Cookie": secret.set_cookie()})
+
+    def frame_picture(number: int, whole: bool = False) -> Response:
+        try:
+            data = proxies.jpeg(number, whole=whole)
+        except (ModelError, FedrotoError) as error:
+            return Response(str(error), 404, HEADERS, "text/plain")
+        if data is None:
+            return Response("the plate has no picture for this frame", 404, HEADERS, "text/plain")
+        return answer(data, "image/jpeg", **{"Cache-Control": "private, max-age=86400"})
+
+    def export_file(file: str) -> Response:
+        path = written.get(file)
+        if path is None:
+            return Response("no such export", 404, HEADERS, "text/plain")
+        return answer(
+            path.read_bytes(),
+            "application/octet-stream",
+            **{"Content-Disposition": f'attachment; filename="{file}"'},
+        )
+
+    def static_file(file: str) -> Response:
+        if file not in static:
+            return Response("not here", 404, HEADERS, "text/plain")
+        return answer(*static[file])
+
+    async def export(socket: WebSocket, head: dict[str, Any]) -> None:
+        """Write files on a thread: mattes of a long shot take minutes, and the page goes on meanwhile."""
+        loop = asyncio.get_running_loop()
+
+        def progress(done: int, total: int) -> None:
+            message = encode({"op": "exporting", "done": done, "total": total})
+            asyncio.run_coroutine_threadsafe(pages.send(socket, [message]), loop)
+
+        kind: Any = head.get("format")
+        try:
+            chosen = head.get("shapes")
+            drawn = desk.drawn(chosen if isinstance(chosen, list) and chosen else None)
+            if kind in ("png", "exr"):
+                done: Export = await asyncio.to_thread(export_mattes, drawn, exports, name, kind, progress)
+            else:
+                done = await asyncio.to_thread(export_shapes, drawn, exports, name, kind)
+        except (ModelError, FedrotoError) as error:
+            hint = getattr(error, "hint", None)
+            await pages.send(socket, [encode({"op": "refused", "text": str(error), "hint": hint})])
+            return
+        link = None
+        if done.path.is_file():
+            written[done.path.name] = done.path
+            link = f"export/{done.path.name}"
+        message = {"op": "exported", "path": str(done.path), "link": link, "notes": list(done.notes)}
+        await pages.send(socket, [encode(message)])
+
+    async def connected(socket: WebSocket) -> None:
+        await socket.accept()
+        tasks: set[asyncio.Task[None]] = set()
+        with pages.opened(socket):
+            await pages.send(socket, desk.hello())
+            with contextlib.suppress(WebSocketDisconnect):
+                while True:
+                    data = await socket.receive_bytes()
+                    try:
+                        head, numbers = decode(data)
+                    except MessageError as error:
+                        await pages.send(
+                            socket, [encode({"op": "refused", "text": str(error), "hint": None})]
+                        )
+                        continue
+                    if head["op"] == "export":
+                        task = asyncio.create_task(export(socket, head))
+                        tasks.add(task)
+                        task.add_done_callback(tasks.discard)
+                        continue
+                    if head["op"] == "look":
+                        proxies.look_at(int(head.get("frame", 0)))
+                    replies, news = desk.handle(head, numbers)
+                    await pages.send(socket, replies)
+                    await pages.tell_all(news)
+
+    app.add_api_route("/", page, include_in_schema=False)
+    app.add_api_route("/frame/{number}.jpg", frame_picture, include_in_schema=False)
+    app.add_api_route("/export/{file}", export_file, include_in_schema=False)
+    app.add_api_websocket_route("/desk", connected)
+    app.add_api_route("/{file}", static_file, include_in_schema=False)
+    return Guarded(app, secret), pages
+
+
+def tell_of_predictions(desk: Desk, pages: Pages, loop: asyncio.AbstractEventLoop) -> Callable[[int], None]:
+    """What the predictor's thread calls: the news is taken in and sent on the server's loop."""
+
+    async def tell(shape_id: int) -> None:
+        await pages.tell_all(desk.predicted(shape_id))
+
+    def on_result(shape_id: int) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            loop.call_soon_threadsafe(partial(_start, tell(shape_id)))
+
+    return on_result
+
+
+_running: set[asyncio.Task[None]] = set()
+
+
+def _start(work: Any) -> None:
+    task = asyncio.ensure_future(work)
+    _running.add(task)
+    task.add_done_callback(_running.discard)

@@ -1,0 +1,114 @@
+// The list of shapes: eye, lock, order, selection; and what is known about the one selected.
+
+import { colourOf, ACCEPTED, HELD, KEY, PENDING, ROUGH } from "./shapes.js";
+
+export class Panel {
+  constructor(list, detail, desk) {
+    this.list = list;
+    this.detail = detail;
+    this.desk = desk;
+  }
+
+  draw() {
+    const { shapes } = this.desk;
+    // The topmost shape first, as Nuke lists them.
+    this.list.replaceChildren(...[...shapes.list].reverse().map((shape) => this.row(shape)));
+    this.drawDetail();
+  }
+
+  row(shape) {
+    const { desk } = this, { shapes } = desk;
+    const row = element("li", { class: classes({ selected: shapes.selected.has(shape.id), "hidden-shape": !shape.shown }) });
+    row.dataset.shape = shape.id;
+    const swatch = element("span", { class: "swatch" });
+    swatch.style.background = colourOf(shape);
+    const name = element("span", { class: "name", title: shape.path }, shape.name);
+    const eye = toggle(shape.shown ? "●" : "○", "Show or hide", shape.shown, () =>
+      desk.send({ op: "set", shapes: [shape.id], shown: !shape.shown, label: shape.shown ? "hide" : "show" }));
+    const lock = toggle(shape.locked || shape.reason ? "🔒" : "🔓", shape.reason ?? "Lock or unlock", shape.locked, () =>
+      desk.send({ op: "set", shapes: [shape.id], locked: !shape.locked, label: shape.locked ? "unlock" : "lock" }));
+    const up = toggle("↑", "Draw above", false, () => this.reorder(shape.id, 1));
+    const down = toggle("↓", "Draw below", false, () => this.reorder(shape.id, -1));
+    row.append(swatch, name, up, down, eye, lock);
+    row.addEventListener("click", (event) => {
+      if (event.target.closest("button")) return;
+      const add = event.shiftKey || event.ctrlKey;
+      if (add && shapes.selected.has(shape.id)) shapes.selected.delete(shape.id);
+      else shapes.select([shape.id], { add });
+      desk.selectionChanged();
+    });
+    row.addEventListener("dblclick", () => {
+      const fresh = prompt("Name of the shape", shape.name);
+      if (fresh) desk.send({ op: "set", shapes: [shape.id], name: fresh, label: "rename" });
+    });
+    return row;
+  }
+
+  reorder(id, step) {
+    const order = this.desk.shapes.list.map((shape) => shape.id);
+    const at = order.indexOf(id), to = at + step;
+    if (to < 0 || to >= order.length) return;
+    [order[at], order[to]] = [order[to], order[at]];
+    this.desk.send({ op: "order", shapes: order });
+  }
+
+  drawDetail() {
+    const { desk } = this, { shapes } = desk;
+    const chosen = shapes.inHand;
+    if (chosen.length !== 1) {
+      this.detail.replaceChildren(element("div", {}, chosen.length ? `${chosen.length} shapes selected` : "no shape selected"));
+      return;
+    }
+    const [shape] = chosen;
+    const rows = [element("div", { class: "row" }, `${shape.kind}${shape.closed ? "" : ", open"}, ${shape.points} points, `
+      + `${shape.keys.length} keys, ${shape.accepted.length} accepted`)];
+    if (shape.reason) rows.push(element("div", { class: "row warn" }, `read only: ${shape.reason}`));
+    if (shape.failure) rows.push(element("div", { class: "row warn" }, `not predicted: ${shape.failure}`));
+    if (shape.keys.length < 2) rows.push(element("div", { class: "row" }, "set a second key on another frame: what lies between is predicted"));
+    else if (shape.suggested !== null) rows.push(element("div", { class: "row" }, `least sure at ${shape.suggested} `
+      + `(${shapes.confidence(shape.id, shape.suggested).toFixed(2)})`));
+    const life = element("div", { class: "row" }, "lives from ");
+    const ends = [shape.first, shape.last].map((end) => {
+      const input = element("input", { type: "number", placeholder: "always" });
+      input.value = end ?? "";
+      input.disabled = !shapes.editable(shape);
+      return input;
+    });
+    const change = () => desk.send({ op: "set", shapes: [shape.id], label: "lifetime",
+      life: ends.map((input) => (input.value === "" ? null : Math.round(Number(input.value)))) });
+    for (const input of ends) input.addEventListener("change", change);
+    life.append(ends[0], " to ", ends[1]);
+    rows.push(life);
+    this.detail.replaceChildren(...rows);
+  }
+}
+
+// What the artist reads over the picture about the frame.
+export function said(shapes) {
+  const lines = [`frame ${shapes.frame}`];
+  for (const shape of shapes.inHand) {
+    if (!shapes.courses.has(shape.id)) continue;
+    const state = shapes.state(shape.id), confidence = shapes.confidence(shape.id).toFixed(2);
+    const words = !shapes.alive(shape) ? "not alive here"
+      : state === KEY ? "your key" : state === ACCEPTED ? "accepted"
+      : state === HELD ? "held from the nearest key" : state === PENDING ? "being predicted"
+      : state === ROUGH ? `predicted roughly, ${confidence} sure` : `predicted, ${confidence} sure`;
+    lines.push(`${shape.name}: ${words}`);
+  }
+  return lines.slice(0, 6).join("\n");
+}
+
+export function element(name, attributes = {}, text = null) {
+  const made = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+  if (text !== null) made.textContent = text;
+  return made;
+}
+
+const classes = (which) => Object.keys(which).filter((name) => which[name]).join(" ");
+
+function toggle(sign, title, on, act) {
+  const button = element("button", { title, class: on ? "on" : "" }, sign);
+  button.addEventListener("click", act);
+  return button;
+}

@@ -1,1 +1,3 @@
 """What a studio installs: the only code that sees pixels."""
+
+import federation  # noqa: F401 - switches Flower's telemetry off before a module here loads flwr

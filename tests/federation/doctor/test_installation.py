@@ -1,12 +1,14 @@
 """Packages as an installer leaves them: real metadata folders on a search path."""
 
 import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from federation.doctor.installation import flower, one_opencv, telemetry_off
+from federation.doctor.installation import flower, one_opencv
 
 
 def install(site, name, version="4.10.0"):
@@ -45,7 +47,6 @@ def test_no_opencv_fails(tmp_path):
 def test_this_installation_is_in_order():
     assert one_opencv().verdict == "ok"
     assert flower().verdict == "ok"
-    assert telemetry_off().verdict == "ok"
 
 
 def test_another_flower_is_a_failure_with_the_command_that_mends_it(tmp_path):
@@ -71,3 +72,21 @@ def test_telemetry_that_was_switched_on_before_us_is_found():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment
     )
     assert result.stdout.strip() == "fail"
+
+
+def _modules_that_load_flower():
+    root = Path(__file__).parent.parent.parent.parent
+    for package in ("federation", "studio_node", "aggregator"):
+        for path in sorted((root / package).rglob("*.py")):
+            if re.search(r"^(from|import) flwr", path.read_text(), re.MULTILINE):
+                yield ".".join(path.relative_to(root).with_suffix("").parts)
+
+
+@pytest.mark.parametrize("module", list(_modules_that_load_flower()))
+def test_no_module_of_ours_loads_flower_with_its_telemetry_on(module):
+    code = f"import {module}; from federation.flower.version import flower_reports_home; print(flower_reports_home())"
+    environment = os.environ | {"FLWR_TELEMETRY_ENABLED": "1"}
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment
+    )
+    assert result.stdout.strip() == "False"

@@ -1,4 +1,4 @@
-"""How a studio is admitted: its join request in, its entry in the enrolment book and its join kit out."""
+"""How a studio is admitted, or given a new key: its request in, its entry in the enrolment book and its kit out."""
 
 from __future__ import annotations
 
@@ -64,28 +64,84 @@ def admit(
     """
     places = CoordinatorHome(home)
     config = load_federation_config(places.config)
+    request = _request(request_file, config)
+    tier = size_tier or request.size_tier
+    if tier not in config.size_tiers:
+        raise IdentityError(
+            f"size tier {tier!r} is none of this federation's: {', '.join(sorted(config.size_tiers))}"
+        )
+    _require_confirmed(request, confirm)
+    with Enrolment(home) as enrolment:
+        enrolled = enrolment.admit(request.studio, tier, request.node_public_key, now=int(now.timestamp()))
+    return _admission(
+        places, config, enrolled, kit_file or request_file.with_name(f"{request.studio}.kit"), now
+    )
+
+
+def rotate(
+    home: Path,
+    request_file: Path,
+    kit_file: Path | None,
+    *,
+    now: datetime,
+    confirm: Callable[[JoinRequest], bool],
+) -> Admission:
+    """Give an admitted studio the new key of its request; the old one is refused from then on, for ever.
+
+    The federation goes on: within seconds the roster knows the new key, and a running uplink takes it by itself.
+    Doing it twice with the same request writes the same kit.
+
+    Args:
+        home: the coordinator's.
+        request_file: what ``fedroto studio rotate`` wrote.
+        kit_file: where the new kit goes; None puts ``<studio>.kit`` beside the request.
+        now: the current time, with a time zone.
+        confirm: is shown the request and says whether its fingerprint was compared.
+
+    Raises:
+        IdentityError: the request is for another federation, was not confirmed, or the studio is not admitted; or the
+            key is or was in use.
+        SignatureError: the sender does not hold the new key.
+        DocumentError: malformed.
+    """
+    places = CoordinatorHome(home)
+    config = load_federation_config(places.config)
+    request = _request(request_file, config)
+    with Enrolment(home) as enrolment:
+        enrolment.studio(request.studio)
+        _require_confirmed(request, confirm)
+        enrolled = enrolment.rotate_key(request.studio, request.node_public_key, now=int(now.timestamp()))
+    return _admission(
+        places, config, enrolled, kit_file or request_file.with_name(f"{request.studio}.kit"), now
+    )
+
+
+def _request(request_file: Path, config: FederationConfig) -> JoinRequest:
     request = JoinRequest.verified(read_bounded(request_file, 2 * DOCUMENT_BYTES_MAX))
     if request.federation != config.name:
         raise IdentityError(
             f"the join request is for federation {request.federation!r}, this one is {config.name!r}",
             hint="let the studio set up a home for this federation",
         )
-    tier = size_tier or request.size_tier
-    if tier not in config.size_tiers:
-        raise IdentityError(
-            f"size tier {tier!r} is none of this federation's: {', '.join(sorted(config.size_tiers))}"
-        )
+    return request
+
+
+def _require_confirmed(request: JoinRequest, confirm: Callable[[JoinRequest], bool]) -> None:
     if not confirm(request):
         raise IdentityError(
             f"studio {request.studio} was not admitted: its fingerprint {request.fingerprint} was not confirmed",
             hint="read it out by phone, then repeat with --fingerprint",
         )
-    with Enrolment(home) as enrolment:
-        enrolled = enrolment.admit(request.studio, tier, request.node_public_key, now=int(now.timestamp()))
-    kit = _kit(places, config, enrolled, now)
-    destination = kit_file or request_file.with_name(f"{request.studio}.kit")
-    write_atomic(destination, kit.signed(keys.load_plan_key(places.keys / keys.PLAN_KEY)))
-    return Admission(enrolled.name, tier, enrolled.fingerprint, destination, keys.fingerprint(kit.plan_key))
+
+
+def _admission(
+    places: CoordinatorHome, config: FederationConfig, studio: EnrolledStudio, kit_file: Path, now: datetime
+) -> Admission:
+    kit = _kit(places, config, studio, now)
+    write_atomic(kit_file, kit.signed(keys.load_plan_key(places.keys / keys.PLAN_KEY)))
+    return Admission(
+        studio.name, studio.size_tier, studio.fingerprint, kit_file, keys.fingerprint(kit.plan_key)
+    )
 
 
 def _kit(places: CoordinatorHome, config: FederationConfig, studio: EnrolledStudio, now: datetime) -> JoinKit:

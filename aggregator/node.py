@@ -14,6 +14,8 @@ from federation.homes import CoordinatorHome
 from federation.supervisor import Service, supervise
 
 PARTS = ("superlink", "fleet-proxy", "roster", "releases")
+CERTIFIED_PARTS = frozenset({"superlink", "fleet-proxy", "releases"})
+"""Show the server's certificate, which they read when they start; a renewed one starts them anew."""
 
 
 def run(home: Path, *, progress: Callable[[str], None]) -> int:
@@ -24,5 +26,11 @@ def run(home: Path, *, progress: Callable[[str], None]) -> int:
     """
     load_federation_config(CoordinatorHome(home).config)
     command = (sys.executable, "-m", "federation.cli", "coordinator", "part")
-    services = [Service(part, (*command, part, "--home", str(home))) for part in PARTS]
+    certificate = (CoordinatorHome(home).server_certificate,)
+    services = [
+        Service(
+            part, (*command, part, "--home", str(home)), files=certificate if part in CERTIFIED_PARTS else ()
+        )
+        for part in PARTS
+    ]
     return supervise(services, home / "logs", progress=progress)

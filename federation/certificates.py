@@ -152,7 +152,7 @@ def days_left(certificate_pem: bytes, *, now: datetime) -> int:
     if now > ends:
         raise IdentityError(
             f"the certificate {name} expired on {ends:%Y-%m-%d %H:%M} UTC",
-            hint="renew it with: fedroto coordinator rotate, or check this machine's clock",
+            hint="renew it with: fedroto coordinator renew-certificate, or check this machine's clock",
         )
     if now < begins:
         raise IdentityError(

@@ -19,6 +19,7 @@ from federation.documents import DOCUMENT_BYTES_MAX
 from federation.durable import make_private_dir, read_bounded, write_atomic
 from federation.errors import IdentityError
 from federation.homes import CoordinatorHome, StudioHome
+from federation.next_key import adopt_next_key, next_key
 from federation.provisioning import REQUEST_SCHEMA, JoinKit, JoinRequest
 
 Key = TypeVar("Key")
@@ -114,10 +115,12 @@ def join(
     plan_key = keys.read_public_pem(read_bounded(held, keys.KEY_FILE_BYTES_MAX)) if held.exists() else None
     kit = JoinKit.verified(kit_file, plan_key=plan_key)
     node_key = keys.fingerprint(keys.load_node_key(home.node_key).private.public_key())
+    pending = next_key(root)
+    is_rotated = pending is not None and kit.node_key == keys.fingerprint(pending.private.public_key())
     expected = {
         "federation": (kit.federation, config.federation),
         "studio": (kit.studio, config.name),
-        "node key": (kit.node_key, node_key),
+        "node key": (kit.node_key, kit.node_key if is_rotated else node_key),
         "installation's digest": (kit.bundle_digest, bundle_digest or kit.bundle_digest),
         "plan key's fingerprint": (
             keys.fingerprint(kit.plan_key),
@@ -132,6 +135,8 @@ def join(
     write_atomic(home.coordinator / "ca.crt", kit.ca_pem.encode())
     write_atomic(home.coordinator / "release_key.pub", kit.release_key_pem.encode())
     write_atomic(held, kit.plan_key_pem.encode())
+    if is_rotated:  # the uplink may have done so already; the old key is retired at the coordinator
+        adopt_next_key(root)
     write_atomic(home.coordinator / "kit.json", kit_file)
     return kit
 

@@ -1,7 +1,8 @@
 """Keeps the processes of one node up: starts them, restarts what dies, stops them all together.
 
 The restart delay doubles from 0.5 s to 20 s and starts anew once a process has lived for a minute. An exit status that
-the service calls final (a revoked key, say) ends the whole node with that status instead of a restart.
+the service calls final (a revoked key, say) ends the whole node with that status instead of a restart. A service whose
+files were replaced (a renewed certificate, say) is stopped and started anew at once.
 """
 
 from __future__ import annotations
@@ -25,11 +26,13 @@ class Service:
         name: for people and for its log file's name.
         argv: program and arguments.
         final_statuses: exit statuses after which restarting is of no use.
+        files: read only when the process starts; it is started anew when one of them is replaced.
     """
 
     name: str
     argv: tuple[str, ...]
     final_statuses: frozenset[int] = frozenset()
+    files: tuple[Path, ...] = ()
 
 
 @dataclass
@@ -40,6 +43,7 @@ class _Running:
     started_at: float = 0.0
     delay_s: float = DELAY_FIRST_S
     start_after: float = field(default=0.0)
+    stamps: tuple[tuple[int, int] | None, ...] = ()
 
 
 def supervise(services: Sequence[Service], logs: Path, *, progress: Callable[[str], None]) -> int:
@@ -70,6 +74,7 @@ def _keep_up(one: _Running, progress: Callable[[str], None]) -> int | None:
     now = time.monotonic()
     if one.child is None:
         if now >= one.start_after:
+            one.stamps = _stamps(one.service.files)  # before the start: a file that changes now is noticed
             with one.log.open("ab") as log:
                 one.child = child_process.start(one.service.argv, stdout=log, stderr=log)
             one.started_at = now
@@ -77,6 +82,10 @@ def _keep_up(one: _Running, progress: Callable[[str], None]) -> int | None:
         return None
     status = one.child.poll()
     if status is None:
+        if one.stamps != _stamps(one.service.files):
+            progress(f"{one.service.name} is started again: a file that it reads at its start was replaced")
+            child_process.stop([one.child])
+            one.child, one.start_after = None, now
         return None
     child_process.stop([one.child], patience_s=0)
     if status in one.service.final_statuses:
@@ -86,3 +95,16 @@ def _keep_up(one: _Running, progress: Callable[[str], None]) -> int | None:
     one.child, one.start_after = None, now + one.delay_s
     progress(f"{one.service.name} ended with status {status}; starting it again in {one.delay_s:g} s")
     return None
+
+
+def _stamps(files: Sequence[Path]) -> tuple[tuple[int, int] | None, ...]:
+    """Tell a file from its replacement; None for one that is not there."""
+    stamps: list[tuple[int, int] | None] = []
+    for path in files:
+        try:
+            status = path.stat()
+        except OSError:
+            stamps.append(None)
+        else:
+            stamps.append((status.st_ino, status.st_mtime_ns))
+    return tuple(stamps)

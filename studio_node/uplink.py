@@ -31,6 +31,7 @@ from federation.homes import StudioHome
 from federation.journal import Journal
 from federation.keys import load_node_key
 from federation.messages import TrainRefusal
+from federation.next_key import adopt_next_key
 from federation.records import reply_records
 from federation.set_up import load_kit
 from studio_node.client_app import RUNNER_SOCKET, app, seconds_left
@@ -82,11 +83,19 @@ class UplinkSettings:
 def run(home: Path) -> None:
     """Be the uplink of a studio's home in this process, until SIGTERM.
 
+    When the coordinator has retired the key in use and a next one was made, the uplink goes on with that one.
+
     Raises:
         IdentityError: the coordinator has revoked this studio's key or does not know it; or see UplinkSettings.
         FlowerError: another uplink serves this home.
     """
-    serve(UplinkSettings.of_home(home))
+    while True:
+        settings = UplinkSettings.of_home(home)
+        try:
+            return serve(settings)
+        except IdentityError:
+            if not adopt_next_key(home):
+                raise
 
 
 def serve(settings: UplinkSettings) -> None:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import typer
 
+from federation.cli.confirmation import confirmed
 from federation.cli.options import JsonErrors, coordinator_home
 from federation.cli.output import Json, progress, show, table
-
-if TYPE_CHECKING:
-    from federation.provisioning import JoinRequest
 
 app = typer.Typer(
     no_args_is_help=True, help="A federation's coordinator: admit studios, run rounds, release."
@@ -72,21 +69,10 @@ def admit(
 ) -> None:
     """Admit a studio and write its join kit, which holds no secret."""
     from aggregator.admission import admit as run_admit
-    from federation.errors import ConfigError
 
-    def confirm(asked: JoinRequest) -> bool:
-        if fingerprint is not None:
-            return fingerprint == asked.fingerprint
-        if not sys.stdin.isatty():
-            raise ConfigError(
-                f"{asked.studio} has node key {asked.fingerprint} and nobody is here to say that it was compared",
-                hint="compare it with the studio by phone, then say --fingerprint with what they read out",
-            )
-        return typer.confirm(
-            f"{asked.studio} has node key {asked.fingerprint}: did you compare it by phone?", err=True
-        )
-
-    result = run_admit(home, request, kit, now=datetime.now(UTC), size_tier=tier, confirm=confirm)
+    result = run_admit(
+        home, request, kit, now=datetime.now(UTC), size_tier=tier, confirm=confirmed(fingerprint)
+    )
     show(
         result,
         as_json,

@@ -16,7 +16,7 @@ KNEE: Final = 0.01
 """Error, in outline sizes, around which the displacement loss turns from linear to logarithmic."""
 
 
-def window_loss(fusion: Fusion, windows: Sequence[Window]) -> Tensor:
+def window_loss(fusion: Fusion, windows: Sequence[Window], *, caution: float = 0.0) -> Tensor:
     """Mean loss over windows, each the weighted mean over its frames and samples.
 
     Used per shot by the private training loop: it depends on the given windows and the network alone.
@@ -24,6 +24,8 @@ def window_loss(fusion: Fusion, windows: Sequence[Window]) -> Tensor:
     Args:
         fusion: the network; gradients flow into it.
         windows: at least one window, all with the same number of samples.
+        caution: price of leaving the hand blend, times the mean square of what is added to its logits. Public
+            pretraining pays it, since invented motion is no guide to which tracker to trust on real plates.
 
     Returns:
         A scalar. A window whose weights are all 0 counts as 0.
@@ -36,7 +38,10 @@ def window_loss(fusion: Fusion, windows: Sequence[Window]) -> Tensor:
         length = window.weight.shape[0]
         truth[row, :length] = torch.from_numpy(window.truth)
         weight[row, :length] = torch.from_numpy(window.weight)
-    per_frame = frame_losses(fusion(evidence), truth)
+    output = fusion(evidence)
+    per_frame = frame_losses(output, truth)
+    if caution:
+        per_frame = per_frame + caution * (output.choice**2).mean(dim=(2, 3))
     return ((per_frame * weight).sum(dim=1) / weight.sum(dim=1).clamp(min=1e-6)).mean()
 
 

@@ -74,10 +74,17 @@ class Blend:
 
 @dataclass(frozen=True)
 class FusionOutput:
-    """Prediction in the evidence's units: ``points`` [B, T, M, 2] and ``log_scale`` [B, T, M] of their error."""
+    """Prediction in the evidence's units.
+
+    Attributes:
+        points: [B, T, M, 2].
+        log_scale: [B, T, M] log of their expected error.
+        choice: [B, T, M, C] what the network added to the hand blend's logits.
+    """
 
     points: Tensor
     log_scale: Tensor
+    choice: Tensor
 
 
 class ContourBlock(nn.Module):
@@ -133,14 +140,15 @@ class Fusion(nn.Module):
             hidden = block(hidden)
         out = self.head(self.leave(hidden))
         choice, shift, scale = out.split([len(CANDIDATES), 2, 1], dim=-1)
-        weights = torch.softmax(blend.logits + 4.0 * torch.tanh(choice / 4.0), dim=-1)
+        choice = 4.0 * torch.tanh(choice / 4.0)
+        weights = torch.softmax(blend.logits + choice, dim=-1)
         points = (weights[..., None] * evidence.points).sum(dim=-2)
         window = torch.sqrt(4.0 * evidence.time * (1.0 - evidence.time))[:, :, None, None]
         reach = (0.002 + blend.spread[..., None]) * window
         local = reach * torch.tanh(shift)
         points = points + from_local(local, blend.tangent)
         log_scale = blend.log_scale + 3.0 * torch.tanh(scale[..., 0] / 3.0)
-        return FusionOutput(points, log_scale.clamp(min=float(np.log(SCALE_FLOOR)), max=2.0))
+        return FusionOutput(points, log_scale.clamp(min=float(np.log(SCALE_FLOOR)), max=2.0), choice)
 
 
 def blend_candidates(evidence: EvidenceTensors) -> Blend:

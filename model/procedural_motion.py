@@ -127,7 +127,7 @@ def random_motion(
 def wander(rng: np.random.Generator, times: Array, amplitude: float, *, beat: bool = False) -> Array:
     """A smooth random path [F]: drift and slow waves, or a steady beat as of steps."""
     if beat:
-        period = rng.uniform(8, 30)
+        period = rng.uniform(6, 28)
         return np.asarray(
             amplitude * rng.normal() * np.sin(2 * np.pi * times / period + rng.uniform(0, 2 * np.pi))
         )
@@ -136,6 +136,8 @@ def wander(rng: np.random.Generator, times: Array, amplitude: float, *, beat: bo
         path = path + rng.normal() * np.sqrt(period / 90) * np.sin(
             2 * np.pi * times / period + rng.uniform(0, 6.3)
         )
+    for period in rng.uniform(6, 20, 2):  # nothing alive moves as smoothly as its mean
+        path = path + 0.12 * rng.normal() * np.sin(2 * np.pi * times / period + rng.uniform(0, 6.3))
     return np.asarray(amplitude * path)
 
 

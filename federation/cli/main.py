@@ -12,7 +12,7 @@ import sys
 import click
 import typer
 
-from federation.cli import artist, coordinator, demo, desk, doctor, model, plates, rotation, studio
+from federation.cli import artist, coordinator, demo, desk, doctor, model, plates, rotation, status, studio
 from federation.cli.output import fail
 from federation.errors import FedrotoError
 from model.errors import ModelError
@@ -29,6 +29,7 @@ demo.register(app)
 doctor.register(app)
 artist.register(app)
 rotation.register(studio.app, coordinator.app)
+status.register(coordinator.app)
 desk.register(app)
 app.add_typer(studio.app, name="studio")
 app.add_typer(studio.ledger_app, name="ledger")

@@ -1,0 +1,293 @@
+"""Where a campaign stands, read beside it: while it runs, between runs, and after its process was killed.
+
+Nothing is written in the campaign's folder. What is read is what is kept for people (``aggregator.progress``); the
+signed plan says how many rounds there are to be.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from aggregator.campaign import CAMPAIGNS_FOLDER, LOCK_FILE
+from aggregator.progress import PROGRESS_FILE, ROUNDS_FILE
+from aggregator.round_state import Phase, Standing, size_text
+from aggregator.round_store import PLAN_FILE
+from federation.documents import DOCUMENT_BYTES_MAX
+from federation.durable import read_bounded
+from federation.errors import RoundError
+from federation.homes import CoordinatorHome
+from federation.keys import KEY_FILE_BYTES_MAX, read_public_pem
+from federation.plan import TrainingPlan
+
+BUSY_S = 2.0
+TAIL_BYTES = 256 * 1024
+EVENTS_SHOWN = 8
+
+
+@dataclass(frozen=True)
+class StudioLine:
+    """One studio's part in one round.
+
+    Attributes:
+        standing: as in ``aggregator.round_state.Standing``; "late" where an answer is out after the round's end.
+        reason: why it stands there.
+        asks: how often it was asked.
+        size_bytes: of its update.
+        seconds: from first asked to accepted.
+    """
+
+    studio: str
+    standing: str
+    reason: str
+    asks: int
+    size_bytes: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class RoundLine:
+    """One round at a glance.
+
+    Attributes:
+        phase: as in ``aggregator.round_state.Phase``.
+        reason: why it ended as it did.
+        named: studios of the plan.
+        returned: studios whose update came in time.
+        late: studios whose answer was still out when the round ended.
+        used_late: studios whose update of the round before came late and was used here.
+        update_bytes: of the largest update of this round.
+        bytes_in: of all updates accepted while it ran.
+    """
+
+    server_round: int
+    attempt: int
+    phase: str
+    reason: str
+    quorum: int
+    named: int
+    returned: tuple[str, ...]
+    late: tuple[str, ...]
+    used_late: tuple[str, ...]
+    update_bytes: int
+    bytes_in: int
+    opened_at: float
+    deadline_at: float
+    studios: tuple[StudioLine, ...]
+
+    @property
+    def sentence(self) -> str:
+        """Say how it went: "round 7: 4 of 5 returned, one late, 2.3 MB each"."""
+        label = f"{self.phase.upper()}, " if self.phase in (Phase.DEGRADED, Phase.FAILED) else ""
+        text = f"round {self.server_round}: {label}{len(self.returned)} of {self.named} returned"
+        if self.late:
+            text += f", {_count(len(self.late))} late"
+        if self.update_bytes:
+            text += f", {size_text(self.update_bytes)} each"
+        if self.used_late:
+            text += f"; used from the round before: {', '.join(self.used_late)}"
+        if self.phase == Phase.DEGRADED:
+            text += f"; quorum is {self.quorum}: nothing was averaged"
+        return text
+
+
+@dataclass(frozen=True)
+class CampaignStatus:
+    """Where one campaign stands.
+
+    Attributes:
+        running: whether a process holds the campaign now.
+        state: "complete"; "running"; "degraded": it stopped below a quorum and waits to be run again; or "stopped":
+            its process is gone, run it again to go on.
+        rounds_planned: by the signed plan.
+        events: the newest sentences, oldest first.
+        others: further campaigns in the same home.
+    """
+
+    campaign: str
+    folder: Path
+    running: bool
+    state: Literal["complete", "running", "degraded", "stopped"]
+    rounds_planned: int
+    quorum: int
+    studios: int
+    rounds: tuple[RoundLine, ...]
+    events: tuple[str, ...]
+    others: tuple[str, ...]
+
+
+def campaign_status(home: Path, campaign: str | None = None) -> CampaignStatus:
+    """Read where a campaign stands.
+
+    Args:
+        home: the coordinator's.
+        campaign: its name; None takes the one that something happened in last.
+
+    Raises:
+        RoundError: there is no such campaign, or it has not begun.
+        SignatureError: its plan is not signed by this coordinator.
+        FedrotoError: a file cannot be read.
+    """
+    names = campaigns(home)
+    if not names or campaign not in (None, *names):
+        raise RoundError(
+            f"{home} has no campaign {campaign!r}; there are: {', '.join(names) or 'none'}"
+            if campaign
+            else f"{home} has no campaign yet",
+            hint="fedroto coordinator run --campaign NAME begins one",
+        )
+    name = campaign or names[0]
+    folder = home / CAMPAIGNS_FOLDER / name
+    plan_key = read_public_pem(read_bounded(CoordinatorHome(home).plan_key, KEY_FILE_BYTES_MAX))
+    plan = TrainingPlan.verified(read_bounded(folder / PLAN_FILE, DOCUMENT_BYTES_MAX), plan_key)
+    running = _is_held(folder / LOCK_FILE)
+    rounds = _read_rounds(folder / ROUNDS_FILE)
+    return CampaignStatus(
+        campaign=name,
+        folder=folder,
+        running=running,
+        state=_state(running, rounds, plan.rounds),
+        rounds_planned=plan.rounds,
+        quorum=plan.quorum,
+        studios=len(plan.studios),
+        rounds=rounds,
+        events=_newest_events(folder / PROGRESS_FILE),
+        others=tuple(other for other in names if other != name),
+    )
+
+
+def campaigns(home: Path) -> tuple[str, ...]:
+    """Return the names of the campaigns that have begun, the one that something happened in last first."""
+    begun = [path.parent for path in (home / CAMPAIGNS_FOLDER).glob(f"*/{PLAN_FILE}")]
+
+    def touched(folder: Path) -> float:
+        progress = folder / PROGRESS_FILE
+        return (progress if progress.exists() else folder / PLAN_FILE).stat().st_mtime
+
+    return tuple(folder.name for folder in sorted(begun, key=touched, reverse=True))
+
+
+def _state(
+    running: bool, rounds: Sequence[RoundLine], planned: int
+) -> Literal["complete", "running", "degraded", "stopped"]:
+    if len(rounds) == planned and all(one.phase == Phase.CLOSED for one in rounds):
+        return "complete"
+    if running:
+        return "running"
+    return "degraded" if rounds and rounds[-1].phase == Phase.DEGRADED else "stopped"
+
+
+def _is_held(lock: Path) -> bool:
+    """Whether a process runs the campaign: it holds the lock, which ends with the process, however that ends."""
+    try:
+        descriptor = os.open(lock, os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)  # given back at once
+    except BlockingIOError:
+        return True
+    else:
+        return False
+    finally:
+        os.close(descriptor)
+
+
+def _read_rounds(path: Path) -> tuple[RoundLine, ...]:
+    if not path.exists():
+        return ()
+    try:
+        return _lines(*_tables(path))
+    except sqlite3.OperationalError:
+        # A killed process has left a journal that only a writer may play back: read a copy, leave the original alone.
+        with tempfile.TemporaryDirectory(prefix="fedroto-status-") as folder:
+            for part in (path, path.with_name(path.name + "-journal")):
+                if part.exists():
+                    shutil.copyfile(part, Path(folder, part.name))
+            try:
+                return _lines(*_tables(Path(folder, path.name), read_only=False))
+            except sqlite3.Error as error:
+                raise RoundError(f"{path} cannot be read: {error}") from error
+    except sqlite3.Error as error:
+        raise RoundError(f"{path} cannot be read: {error}") from error
+
+
+Rows = list[dict[str, Any]]
+
+
+def _tables(path: Path, *, read_only: bool = True) -> tuple[Rows, Rows]:
+    mode = "ro" if read_only else "rw"
+    connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode={mode}", uri=True, timeout=BUSY_S)
+    try:
+        connection.row_factory = sqlite3.Row
+        connection.execute("BEGIN")  # both tables at one moment
+        rounds = connection.execute("SELECT * FROM rounds ORDER BY server_round").fetchall()
+        studios = connection.execute("SELECT * FROM studio_rounds ORDER BY server_round, studio").fetchall()
+        return [dict(row) for row in rounds], [dict(row) for row in studios]
+    finally:
+        connection.close()
+
+
+def _lines(rounds: Rows, studios: Rows) -> tuple[RoundLine, ...]:
+    return tuple(
+        _line(row, [one for one in studios if one["server_round"] == row["server_round"]]) for row in rounds
+    )
+
+
+def _line(row: dict[str, Any], studios: Rows) -> RoundLine:
+    is_over = Phase(row["phase"]).is_over
+    own = [one for one in studios if one["staleness"] == 0]
+    stale = [one for one in studios if one["staleness"] == 1]
+    return RoundLine(
+        server_round=row["server_round"],
+        attempt=row["attempt"],
+        phase=row["phase"],
+        reason=row["reason"],
+        quorum=row["quorum"],
+        named=row["named"],
+        returned=_named(own, Standing.ACCEPTED),
+        late=_named(own, Standing.ASKED) if is_over else (),
+        used_late=_named(stale, Standing.ACCEPTED),
+        update_bytes=max((one["bytes"] for one in own), default=0),
+        bytes_in=row["bytes_in"],
+        opened_at=row["opened_at"],
+        deadline_at=row["deadline_at"],
+        studios=tuple(_studio(one, is_over) for one in own),
+    )
+
+
+def _studio(row: dict[str, Any], is_over: bool) -> StudioLine:
+    standing = "late" if is_over and row["standing"] == Standing.ASKED else row["standing"]
+    return StudioLine(row["studio"], standing, row["reason"], row["asks"], row["bytes"], row["seconds"])
+
+
+def _named(rows: Iterable[dict[str, Any]], standing: Standing) -> tuple[str, ...]:
+    return tuple(row["studio"] for row in rows if row["standing"] == standing)
+
+
+def _newest_events(path: Path) -> tuple[str, ...]:
+    if not path.exists():
+        return ()
+    with path.open("rb") as file:
+        start = max(0, path.stat().st_size - TAIL_BYTES)
+        file.seek(start)
+        lines = file.read().splitlines()[1 if start else 0 :]
+    texts = []
+    for line in lines[-EVENTS_SHOWN - 1 :]:
+        try:
+            texts.append(str(json.loads(line)["text"]))
+        except (ValueError, KeyError, TypeError):  # torn by a kill
+            continue
+    return tuple(texts[-EVENTS_SHOWN:])
+
+
+def _count(number: int) -> str:
+    return "one" if number == 1 else str(number)

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import typer
@@ -21,8 +23,9 @@ from federation.errors import ConfigError, FedrotoError
 
 FEDERATION, CAMPAIGN = "demo", "demo-1"
 STUDIOS = ("alder", "birch", "cedar")
-SHOTS = 5
-FRAMES = 21
+SHOTS = 4
+FRAMES = 17
+WINDOWS = 6
 WIDTH, HEIGHT = 240, 160
 CLIPS_PER_STUDIO = 4
 KINDS: dict[str, dict[str, object]] = {  # the studios' material differs, as that of real ones does
@@ -55,6 +58,7 @@ def demo(
     def tell(line: str) -> None:
         progress(f"[{time.monotonic() - started:5.1f} s] {line}")
 
+    signal.signal(signal.SIGTERM, _interrupt)  # so that being stopped also stops every process
     root = _new_folder(folder)
     result = Demo(root, clips, hold_out, tell).run()
     show(
@@ -91,11 +95,11 @@ class Demo:
         with DemoProcesses(self.root / "logs", self.tell) as processes:
             with self._stage("plates and shapes"):
                 artist_shots = self._make_material(processes)
-            with self._stage("coordinator and release 1"):
-                base = self._set_up_coordinator(processes)
-            with self._stage("studios join and ingest"):
+            with self._stage("coordinator and studios set up, each with keys of its own"):
+                self._set_up_coordinator(processes)
                 self._join(processes)
-                ingested = self._ingest(processes)
+            with self._stage("studios ingest; the base is checked, signed and published as release 1"):
+                base, ingested = self._ingest_and_release_base(processes)
             with self._stage("federation starts"):
                 self._start(processes)
             with self._stage("rounds"):
@@ -136,7 +140,7 @@ class Demo:
         made = processes.run_side_by_side(commands)
         return [Path(shot["folder"]) for shot in made["plates-artist"]["shots"]]
 
-    def _set_up_coordinator(self, processes: DemoProcesses) -> dict[str, Any]:
+    def _set_up_coordinator(self, processes: DemoProcesses) -> None:
         fleet, service, superlink = free_ports(3)
         processes.run(
             "coordinator-init",
@@ -150,7 +154,6 @@ class Demo:
                 superlink_port=superlink,
             ),
         )
-        return processes.run("release-1", command("coordinator release", "--base", home=self.coordinator))
 
     def _join(self, processes: DemoProcesses) -> None:
         asked = processes.run_side_by_side(
@@ -174,7 +177,9 @@ class Demo:
                 ),
             )
 
-    def _ingest(self, processes: DemoProcesses) -> dict[str, dict[str, Any]]:
+    def _ingest_and_release_base(
+        self, processes: DemoProcesses
+    ) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
         processes.run_side_by_side(
             {
                 f"consent-{name}": command(
@@ -183,14 +188,20 @@ class Demo:
                 for name in STUDIOS
             }
         )
-        return processes.run_side_by_side(
-            {
-                name: command(
-                    "studio ingest", self.root / "plates" / name, home=self.studio(name), show=f"{name}-show"
-                )
-                for name in STUDIOS
-            }
-        )
+        windows = {"windows": WINDOWS} if self.clips is None else {}
+        ingests = {
+            name: command(
+                "studio ingest",
+                self.root / "plates" / name,
+                home=self.studio(name),
+                show=f"{name}-show",
+                **windows,
+            )
+            for name in STUDIOS
+        }
+        release = command("coordinator release", "--base", home=self.coordinator)
+        done = processes.run_side_by_side({"release-1": release, **ingests})
+        return done["release-1"], {name: done[name] for name in STUDIOS}
 
     def _start(self, processes: DemoProcesses) -> None:
         processes.start("coordinator", command("coordinator serve", home=self.coordinator))
@@ -276,6 +287,10 @@ class Demo:
         started = time.monotonic()
         yield
         self.seconds[name] = round(time.monotonic() - started, 1)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
 
 
 def _new_folder(folder: Path) -> Path:

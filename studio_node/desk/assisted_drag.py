@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from model.keyframes import FloatArray
 
 CENTRE: Final = 1
-SHARED: Final = 0.2
+SHARED: Final = 0.03
 """Share of a prediction's error that is common to the whole outline."""
-REACH: Final = 0.10
+REACH: Final = 0.06
 """How far the rest of it reaches along the outline, as a share of its length (one standard deviation)."""
 JITTER: Final = 1e-6
 

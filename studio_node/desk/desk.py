@@ -82,7 +82,7 @@ class Desk:
         self._focus, self._focus_shape = shot.first_frame, 0
         self._gesture: gestures.Gesture | None = None
         self.courses: dict[int, Course] = {}
-        self._keys: dict[int, tuple[DeskShape, dict[tuple[int, int], Any]]] = {}
+        self._wishes: dict[int, tuple[DeskShape, list[Wish]]] = {}
         for one in session.document.shapes:
             self.courses[one.shape_id] = self._course(one, None)
         self._wish()
@@ -91,7 +91,7 @@ class Desk:
 
     def hello(self) -> list[bytes]:
         """Everything a page needs when it opens."""
-        return [self.state(), *(self.course_message(i) for i in self.courses)]
+        return [*(self.course_message(i) for i in self.courses), self.state()]
 
     def handle(self, head: dict[str, Any], numbers: FloatArray) -> tuple[list[bytes], list[bytes]]:
         """Do what a message says.
@@ -163,7 +163,7 @@ class Desk:
     def _listed(self, one: DeskShape) -> dict[str, Any]:
         shape, course = one.shape, self.courses[one.shape_id]
         alive = [bool(shape.is_alive(int(frame))) for frame in self.shot.frames]
-        failures = (self._predictor.failure(key) for key in self._span_keys(one).values())
+        failures = (self._predictor.failure(wish.key) for wish in self._wishes_of(one))
         return {
             "id": one.shape_id,
             "name": shape.name,
@@ -185,15 +185,15 @@ class Desk:
 
     # -- predictions -------------------------------------------------------------------------------------------
 
-    def _span_keys(self, one: DeskShape) -> dict[tuple[int, int], Any]:
-        known = self._keys.get(one.shape_id)
+    def _wishes_of(self, one: DeskShape) -> list[Wish]:
+        known = self._wishes.get(one.shape_id)
         if known is None or known[0] is not one:
-            known = (one, {(w.first, w.last): w.key for w in wishes_of(one)})
-            self._keys[one.shape_id] = known
+            known = (one, wishes_of(one))
+            self._wishes[one.shape_id] = known
         return known[1]
 
     def _course(self, one: DeskShape, former: Course | None) -> Course:
-        keys = self._span_keys(one)
+        keys = {(wish.first, wish.last): wish.key for wish in self._wishes_of(one)}
 
         def found(_: DeskShape, first: int, last: int) -> Any:
             key = keys.get((first, last))
@@ -212,7 +212,7 @@ class Desk:
         wishes: list[Wish] = []
         for one in self.session.document.shapes:
             if one.shape.read_only_reason is None:
-                wishes += wishes_of(one)
+                wishes += self._wishes_of(one)
 
         def urgency(wish: Wish) -> tuple[bool, int]:
             away = max(wish.first - self._focus, self._focus - wish.last, 0)
@@ -239,7 +239,7 @@ class Desk:
         there = {one.shape_id for one in after.document.shapes}
         self.courses = {i: course for i, course in self.courses.items() if i in there}
         self._wish()
-        return [self.state(), *(self.course_message(one.shape_id) for one in changed)]
+        return [*(self.course_message(one.shape_id) for one in changed), self.state()]
 
     def _editable(self, shape_id: int) -> DeskShape:
         one = self.session.document.find(shape_id)
@@ -351,9 +351,11 @@ class Desk:
         edited = []
         for shape_id in shape_ids(head):
             one = self.session.document.find(shape_id)
-            for flag in ("shown", "locked"):
-                if flag in head:
-                    one = replace(one, **{flag: boolean(head, flag)})
+            one = replace(
+                one,
+                shown=boolean(head, "shown") if "shown" in head else one.shown,
+                locked=boolean(head, "locked") if "locked" in head else one.locked,
+            )
             if "name" in head:
                 name = text(head, "name", LONGEST_NAME)
                 if name and name != one.shape.name:
@@ -416,7 +418,11 @@ class Desk:
 
 def course_bytes(shape_id: int, course: Course, **head: Any) -> bytes:
     """A course as a message: controls, confidence, states, and feather where there is one."""
-    arrays = [course.controls, course.confidence, course.states.astype(np.float32)]
+    arrays: list[FloatArray | NDArray[np.float32]] = [
+        course.controls,
+        course.confidence,
+        course.states.astype(np.float32),
+    ]
     if course.feather is not None:
         arrays.append(course.feather)
     kind = _course_head(shape_id, course.controls, "course", feather=course.feather is not None)

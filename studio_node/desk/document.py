@@ -224,7 +224,9 @@ def anchored(one: DeskShape) -> Shape:
     slopes_in, slopes_out = default_slopes(frames, controls)
     feather = None
     if one.shape.feather is not None:
-        feather = Keyed.smooth(frames, np.stack([one.shape.feather_at(frame) for frame in one.anchors]))
+        feather = Keyed.smooth(
+            frames, np.stack([np.asarray(one.shape.feather_at(frame)) for frame in one.anchors])
+        )
     return replace(
         one.shape,
         frames=frames,

@@ -195,6 +195,7 @@ def _listening(port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind(("127.0.0.1", port))
+        listener.listen()  # from here on a browser waits instead of being turned away
     except OSError as error:
         listener.close()
         raise ConfigError(

@@ -25,7 +25,7 @@ export class Panel {
     const name = element("span", { class: "name", title: shape.path }, shape.name);
     const eye = toggle(shape.shown ? "●" : "○", "Show or hide", shape.shown, () =>
       desk.send({ op: "set", shapes: [shape.id], shown: !shape.shown, label: shape.shown ? "hide" : "show" }));
-    const lock = toggle(shape.locked || shape.reason ? "🔒" : "🔓", shape.reason ?? "Lock or unlock", shape.locked, () =>
+    const lock = toggle(shape.locked || shape.reason ? "⊘" : "✎", shape.reason ?? "Lock or unlock", shape.locked, () =>
       desk.send({ op: "set", shapes: [shape.id], locked: !shape.locked, label: shape.locked ? "unlock" : "lock" }));
     const up = toggle("↑", "Draw above", false, () => this.reorder(shape.id, 1));
     const down = toggle("↓", "Draw below", false, () => this.reorder(shape.id, -1));
@@ -69,7 +69,7 @@ export class Panel {
       + `(${shapes.confidence(shape.id, shape.suggested).toFixed(2)})`));
     const life = element("div", { class: "row" }, "lives from ");
     const ends = [shape.first, shape.last].map((end) => {
-      const input = element("input", { type: "number", placeholder: "always" });
+      const input = element("input", { type: "number", placeholder: "–", title: "empty: without end" });
       input.value = end ?? "";
       input.disabled = !shapes.editable(shape);
       return input;

@@ -60,7 +60,7 @@ export class Pointer {
       shapes.select([shape]);
       shapes.points.set(shape, new Set([point]));
     }
-    const several = part === 1 && shapes.held.reduce((sum, held) => sum + (held.points?.length ?? 0), 0) > 1;
+    const several = part === 1 && [...shapes.points.values()].reduce((sum, held) => sum + held.size, 0) > 1;
     const controls = shapes.at(shape);
     const feather = shapes.featherAt(shape);
     let [x, y] = [controls[6 * point + 2], controls[6 * point + 3]];

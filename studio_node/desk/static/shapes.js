@@ -111,6 +111,7 @@ export class Shapes {
       parts.push({ shape: shape.id, points: points?.size ? [...points] : null });
     }
     const some = parts.filter((part) => part.points);
-    return some.length ? some : parts;
+    const count = some.reduce((sum, part) => sum + part.points.length, 0);
+    return count > 1 ? some : parts.map((part) => ({ ...part, points: null }));
   }
 }

@@ -179,4 +179,6 @@ class Browser:
 
     def requests(self) -> list[str]:
         """Addresses that the page asked for."""
-        return [e["params"]["request"]["url"] for e in self.events if e["method"] == "Network.requestWillBeSent"]
+        return [
+            e["params"]["request"]["url"] for e in self.events if e["method"] == "Network.requestWillBeSent"
+        ]

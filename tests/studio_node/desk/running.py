@@ -1,0 +1,61 @@
+"""A desk as a process, as an artist starts it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+REPOSITORY = Path(__file__).parents[3]
+
+
+class RunningDesk:
+    """``fedroto desk`` on a shot; use as a context."""
+
+    def __init__(self, shot: Any, work: Path, weights: Path, *options: str) -> None:
+        self.command = [
+            sys.executable, "-m", "federation.cli", "desk", str(shot.plate), "--shapes", str(shot.artist_file),
+            "--work", str(work), "--release", str(weights), "--no-browser", "--json", *options,
+        ]  # fmt: skip
+
+    def __enter__(self) -> RunningDesk:
+        self.process = subprocess.Popen(
+            self.command,
+            cwd=REPOSITORY,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"},
+        )
+        assert self.process.stdout is not None
+        watchdog = threading.Timer(90, self.process.kill)
+        watchdog.start()
+        line = self.process.stdout.readline()
+        watchdog.cancel()
+        if not line:
+            raise RuntimeError(self.process.communicate()[1])
+        self.facts = json.loads(line)
+        self.address: str = self.facts["address"]
+        self.port = urlsplit(self.address).port
+        self.token = parse_qs(urlsplit(self.address).query)["token"][0]
+        return self
+
+    def kill(self) -> None:
+        """As a power cut would."""
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait(10)
+
+    def __exit__(self, *failure: object) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+            try:
+                self.process.wait(20)
+            except subprocess.TimeoutExpired:
+                self.kill()
+        self.said = self.process.communicate()[1]

@@ -79,7 +79,7 @@ class DemoProcesses:
                     results[name] = self._result(name, process.returncode, statuses)
             self.check_alive()
             time.sleep(0.02)
-        return results
+        return {name: results[name] for name in commands}
 
     def start(self, name: str, command: Command) -> None:
         """Start a command that runs until the demo ends."""

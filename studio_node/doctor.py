@@ -156,7 +156,10 @@ def _ledger(home: Path) -> Finding:
 
 
 def _kit(places: StudioHome, kit: JoinKit) -> Finding:
-    key = fingerprint(load_node_key(places.node_key).private.public_key())
+    is_runners_half = not places.node_key.parent.exists()  # two users, two folders: see docs/deployment.md
+    key = (
+        kit.node_key if is_runners_half else fingerprint(load_node_key(places.node_key).private.public_key())
+    )
     if key != kit.node_key:
         return fail(
             "kit",
@@ -171,7 +174,10 @@ def _kit(places: StudioHome, kit: JoinKit) -> Finding:
             f"installation is {ours[:12]}; every instruction will be refused",
             "install the same release of fedroto on both sides, then let the coordinator admit again for a new kit",
         )
-    return ok("kit", f"joined {kit.federation} in size tier {kit.size_tier}; the installation is the kit's")
+    half = "; no node key here: this is the runner's half" if is_runners_half else ""
+    return ok(
+        "kit", f"joined {kit.federation} in size tier {kit.size_tier}; the installation is the kit's{half}"
+    )
 
 
 def _runner(home: Path) -> Finding:

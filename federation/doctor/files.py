@@ -40,7 +40,7 @@ def _faults(path: Path) -> Iterator[tuple[str, str]]:
     closed = "700" if stat.S_ISDIR(status.st_mode) else "600"
     if stat.S_ISLNK(status.st_mode):
         yield f"{path} is a link", f"put the file itself at {path}"
-    elif status.st_uid != os.geteuid():
+    elif os.geteuid() not in (0, status.st_uid):  # root looks at homes that are, rightly, somebody else's
         yield f"{path} belongs to user {status.st_uid}, not to {os.geteuid()}", f"chown {os.geteuid()} {path}"
     elif mode & 0o077:
         yield f"{path} is open to other users (mode {mode:04o})", f"chmod {closed} {path}"

@@ -120,6 +120,15 @@ def test_a_kit_for_another_installation_or_key_is_stale(studio):
     assert "is for node key" in studio.findings()[1]["kit"].what
 
 
+def test_the_runners_half_of_a_studio_needs_no_node_key(studio):
+    studio.join()
+    for path in (studio.home / "keys").iterdir():
+        path.unlink()
+    assert studio.findings()[1]["kit"].verdict == "fail"  # a folder for keys without the key is a loss
+    (studio.home / "keys").rmdir()
+    assert "the runner's half" in studio.findings()[1]["kit"].what
+
+
 def test_a_kit_that_was_changed_on_disk_is_found(studio):
     studio.join()
     kit = studio.home / "coordinator" / "kit.json"

@@ -249,17 +249,23 @@ class Demo:
         from federation.cli.demo_report import DemoFacts, StudioFacts, render
         from federation.durable import write_atomic
 
-        studios = []
-        for name in STUDIOS:
-            home = self.studio(name)
-            told = processes.run_side_by_side(
-                {
-                    f"ledger-{name}": command("ledger show", home=home),
-                    f"verify-{name}": command("ledger verify", home=home),
-                    f"egress-{name}": command("egress log", home=home),
-                }
+        told = processes.run_side_by_side(
+            {
+                f"{what.replace(' ', '-')}-{name}": command(what, home=self.studio(name))
+                for name in STUDIOS
+                for what in ("ledger show", "ledger verify", "egress log")
+            }
+        )
+        studios = [
+            StudioFacts(
+                name,
+                ingested[name],
+                told[f"ledger-show-{name}"],
+                told[f"ledger-verify-{name}"],
+                told[f"egress-log-{name}"],
             )
-            studios.append(StudioFacts(name, ingested[name], *told.values()))
+            for name in STUDIOS
+        ]
         plan_file = self.coordinator / "campaigns" / CAMPAIGN / "plan.json"
         facts = DemoFacts(
             "procedural" if self.clips is None else "clips",

@@ -90,14 +90,7 @@ def predict(
     as_json: bool = Json,
 ) -> None:
     """Predict the keys between an artist's keys, on the artist's own points, into a node of their own."""
-    from federation.errors import ConfigError
-    from federation.held_releases import verified_release
     from studio_node.predict_shot import predict_shot
-
-    if release is not None and weights is not None:
-        raise ConfigError("give either --release or --weights, not both")
-    if release is not None:
-        weights = verified_release(release).weights
 
     def tell(name: str, done: int, of: int) -> None:
         progress(f"{name}: {done} of {of} frames")
@@ -106,7 +99,7 @@ def predict(
         plate,
         shapes,
         output,
-        weights=weights,
+        weights=weights_to_use(release, weights),
         shapes=tuple(shape or ()),
         every=every,
         trust_plate_size=trust_plate_size,
@@ -116,6 +109,21 @@ def predict(
     show(result, as_json, _prediction_text)
     if result.rejected:
         raise typer.Exit(1)
+
+
+def weights_to_use(release: Path | None, weights: Path | None) -> Path | None:
+    """Return the weights file to predict with: a release's once it is verified, one of one's own, or None.
+
+    Raises:
+        ConfigError: both are given.
+        ReleaseError: the release was changed since it was pulled, or was never pulled.
+    """
+    from federation.errors import ConfigError
+    from federation.held_releases import verified_release
+
+    if release is not None and weights is not None:
+        raise ConfigError("give either --release or --weights, not both")
+    return weights if release is None else verified_release(release).weights
 
 
 def _prediction_text(result: Any) -> str:

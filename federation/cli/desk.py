@@ -13,7 +13,7 @@ from federation.cli.output import Json
 
 def register(app: typer.Typer) -> None:
     """Add the command to the command tree."""
-    app.command()(desk)
+    app.command(epilog="Example: fedroto desk shot.####.exr --shapes artist.nk --release releases")(desk)
 
 
 def desk(
@@ -25,7 +25,10 @@ def desk(
         None, "--work", help="Folder for autosave, proxies and exports; default: <shot>.desk here."
     ),
     release: Path | None = typer.Option(
-        None, "--release", help="A pulled release's folder, or a weights file; default: the packaged base."
+        None, "--release", help="A pulled release's folder, verified before use; default: the packaged base."
+    ),
+    weights: Path | None = typer.Option(
+        None, "--weights", help="Instead: a .safetensors file of your own, which nothing verifies."
     ),
     port: int = typer.Option(0, help="Port on 127.0.0.1; 0 takes a free one."),
     rate: float = typer.Option(24.0, help="Frames per second of playback."),
@@ -41,6 +44,7 @@ def desk(
     The page is served on 127.0.0.1 to whoever has its address; from another machine use an SSH tunnel
     (ssh -L PORT:127.0.0.1:PORT). Ctrl-C ends it; everything is saved at every step.
     """
+    from federation.cli.artist import weights_to_use
     from studio_node.desk.opening import open_desk
 
     def told(opened: Any) -> None:
@@ -66,7 +70,7 @@ def desk(
         plate,
         shapes,
         work=work,
-        weights=release,
+        weights=weights_to_use(release, weights),
         port=port,
         fresh=fresh,
         trust_plate_size=trust_plate_size,

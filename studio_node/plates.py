@@ -133,11 +133,13 @@ class PlateSequence:
                 self._cache.move_to_end(frame)
                 return self._cache[frame]
             exposure = self.exposure
-            pixels = self._pixels(frame)
-            if pixels is None:
-                return None
-            image = to_working(pixels, exposure) if self.linear else pixels
-            image.setflags(write=False)  # shared by everybody who asks for the frame
+        # Not under the lock: the desk reads for its page and for its prediction on two threads at once.
+        pixels = self._pixels(frame)
+        if pixels is None:
+            return None
+        image = to_working(pixels, exposure) if self.linear else pixels
+        image.setflags(write=False)  # shared by everybody who asks for the frame
+        with self._lock:
             self._cache[frame] = image
             while len(self._cache) > self._cache_frames:
                 self._cache.popitem(last=False)

@@ -112,9 +112,9 @@ def open_desk(
             sequence.linear,
             tuple(problem.frame for problem in sequence.problems),
         )
-        proxies = Proxies(sequence, folder / "proxies")
         keyed = [one.shape for one in session.document.shapes]
         predictor = Predictor(model, Pictures(Beyond.around(sequence, keyed), cache_bytes=memory))
+        proxies = Proxies(sequence, folder / "proxies", predictor.frames_needed)
         desk = Desk(shot, session, store, predictor, source=source)
         secret = Secret.new()
         make_private_dir(folder / "exports")

@@ -166,6 +166,20 @@ class Predictor:
         with self._changed:
             self._keep(key, prediction)
 
+    def frames_needed(self) -> list[int]:
+        """Frames that the next predictions will look at, the most urgent first."""
+        with self._changed:
+            wishes = [wish for wish in self._wishes if wish.key not in self._results]
+            rough = [wish for wish in wishes if wish.key not in self._rough]
+        first = self._pictures.frames.first_frame
+        found = [
+            frame
+            for wish in rough
+            for frame in range(wish.first, wish.last + 1)
+            if frame in (wish.first, wish.last) or (frame - first) % ROUGH_STEP == 0
+        ]
+        return found + [frame for wish in wishes for frame in range(wish.first, wish.last + 1)]
+
     def tracked(self, one: DeskShape) -> FloatArray | None:
         """Lucas-Kanade tracking between a shape's keys, to compare with: [T, N, 3, 2] from its first key, or None.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
@@ -23,23 +24,28 @@ PROXY_SIDE_MAX: Final = 2048
 """Plates wider or higher than this are shown reduced while they play, and whole when the picture stands still."""
 QUALITY: Final = 90
 QUALITY_WHOLE: Final = 95
+NEAR: Final = 4
+"""Frames on either side of the artist's that come before all others."""
 
 
 class Proxies:
     """The proxies of one plate, and the thread that makes them from where the artist looks outwards."""
 
-    def __init__(self, plate: PlateSequence, folder: Path) -> None:
+    def __init__(
+        self, plate: PlateSequence, folder: Path, needed: Callable[[], Iterable[int]] = lambda: ()
+    ) -> None:
         """Begin with what the folder holds already.
 
         Args:
             plate: where the pictures come from.
             folder: private folder for the files.
+            needed: frames that the prediction will ask for next: read here, they are in memory when it does.
 
         Raises:
             FedrotoError: the disk refused.
         """
         make_private_dir(folder)
-        self._plate, self._folder = plate, folder
+        self._plate, self._folder, self._needed = plate, folder, needed
         longest = max(plate.width, plate.height)
         self.factor = min(1.0, PROXY_SIDE_MAX / longest)
         self._focus = plate.first_frame
@@ -113,7 +119,10 @@ class Proxies:
     def _next(self) -> int | None:
         frames = range(self._plate.first_frame, self._plate.last_frame + 1)
         known = self._made | self._missing
-        return min((f for f in frames if f not in known), key=lambda f: abs(f - self._focus), default=None)
+        nearest = min((f for f in frames if f not in known), key=lambda f: abs(f - self._focus), default=None)
+        if nearest is None or abs(nearest - self._focus) <= NEAR:
+            return nearest
+        return next((f for f in self._needed() if f in frames and f not in known), nearest)
 
 
 def _name(source: Path, frame: int, *, whole: bool) -> str:

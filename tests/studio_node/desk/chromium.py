@@ -27,6 +27,7 @@ class Browser:
 
     def __init__(self, profile: Path, *, width: int = 1500, height: int = 900) -> None:
         self.profile, self.size = profile, (width, height)
+        self.opened = contextlib.ExitStack()
 
     def __enter__(self) -> Browser:
         path = chromium_path()
@@ -54,9 +55,10 @@ class Browser:
         )
         try:
             port = self._port()
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/json/list", timeout=10) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/json/list", timeout=60) as answer:
                 pages = [page for page in json.load(answer) if page["type"] == "page"]
-            self.socket = connect(pages[0]["webSocketDebuggerUrl"], max_size=None, open_timeout=20)
+            line = connect(pages[0]["webSocketDebuggerUrl"], max_size=None, open_timeout=60, proxy=None)
+            self.socket = self.opened.enter_context(line)
             self.count = 0
             self.events: list[dict[str, Any]] = []
             for domain in ("Page", "Runtime", "Network", "Log"):
@@ -68,14 +70,14 @@ class Browser:
 
     def __exit__(self, *failure: object) -> None:
         with contextlib.suppress(Exception):
-            self.socket.close()
+            self.opened.close()
         self.process.terminate()
         try:
             self.process.wait(5)
         except subprocess.TimeoutExpired:
             self.process.kill()
 
-    def _port(self, timeout_s: float = 20) -> int:
+    def _port(self, timeout_s: float = 60) -> int:
         file, end = self.profile / "DevToolsActivePort", time.monotonic() + timeout_s
         while time.monotonic() < end:
             with contextlib.suppress(FileNotFoundError, IndexError, ValueError):
@@ -88,7 +90,7 @@ class Browser:
         self.count += 1
         self.socket.send(json.dumps({"id": self.count, "method": method, "params": parameters}))
         while True:
-            message = json.loads(self.socket.recv(timeout=30))
+            message = json.loads(self.socket.recv(timeout=60))
             if message.get("id") == self.count:
                 if "error" in message:
                     raise RuntimeError(f"{method}: {message['error']}")
@@ -106,7 +108,7 @@ class Browser:
             raise RuntimeError(result["exceptionDetails"].get("exception", {}).get("description", script))
         return result["result"].get("value")
 
-    def until(self, script: str, timeout_s: float = 20) -> Any:
+    def until(self, script: str, timeout_s: float = 60) -> Any:
         """Wait until an expression is true; its value."""
         end = time.monotonic() + timeout_s
         while True:

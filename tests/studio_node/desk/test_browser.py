@@ -1,0 +1,152 @@
+"""The desk in a real browser: open, drag, undo, accept, draw, export, re-import, kill and restore."""
+
+import numpy as np
+import pytest
+
+from model.formats import nuke
+
+from .chromium import Browser, chromium_path
+from .running import RunningDesk
+
+pytestmark = pytest.mark.skipif(chromium_path() is None, reason="no chromium on this machine")
+ALT, CTRL, SHIFT = 1, 2, 8
+PLACE = """(() => { const d = fedrotoDesk, c = d.shapes.at({shape}), b = d.viewer.getBoundingClientRect(), v = d.view;
+  return [b.left + v.x + v.zoom * c[6 * {point} + 2], b.top + v.y + v.zoom * c[6 * {point} + 3]] })()"""
+KEYS = "JSON.stringify(fedrotoDesk.shapes.list.map((shape) => shape.keys))"
+QUIET = "document.documentElement.dataset.left === '0'"
+
+
+@pytest.fixture(scope="module")
+def shot(made_once):
+    return made_once[1]
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory):
+    return tmp_path_factory.mktemp("browser") / "work"
+
+
+@pytest.fixture(scope="module")
+def desk(shot, work, small_weights):
+    with RunningDesk(shot, work, small_weights) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    with Browser(tmp_path_factory.mktemp("profile")) as opened:
+        yield opened
+
+
+def place(browser, point, shape=1):
+    return browser.run(PLACE.replace("{shape}", str(shape)).replace("{point}", str(point)))
+
+
+def at(browser, point, shape=1):
+    """A point in plate pixels, as the page draws it."""
+    return np.array(
+        browser.run(f"[...fedrotoDesk.shapes.at({shape}).slice({6 * point + 2}, {6 * point + 4})]")
+    )
+
+
+def go(browser, frame):
+    browser.run(f"fedrotoDesk.go({frame})")
+    browser.until(f"fedrotoDesk.plate.has({frame}) && document.querySelector('.outline') !== null")
+
+
+def test_of_a_burst_of_moves_only_the_last_is_sent_and_the_drop_is_never_lost(desk, browser, shot):
+    browser.open(desk.address)
+    browser.until("window.fedrotoDesk && fedrotoDesk.begun")
+    browser.until(QUIET)
+    keys = browser.run(KEYS)
+    go(browser, shot.first_frame + 2)
+    burst = """(() => { const d = fedrotoDesk; let sent = 0;
+      const raw = d.connection.socket.send.bind(d.connection.socket);
+      d.connection.socket.send = (data) => { sent += 1; raw(data); };
+      for (let i = 0; i <= 200; i += 1) d.gesture({op: 'drag', gesture: 77, frame: d.shapes.frame, part: 1,
+        drop: i === 200, exact: true, parts: [{shape: 1, points: [0]}]}, [10 + i / 10, 12], performance.now());
+      return sent })()"""
+    assert browser.run(burst) == 1
+    browser.until(f"fedrotoDesk.shapes.list[0].keys.includes({shot.first_frame + 2})")
+    np.testing.assert_allclose(at(browser, 0), [30, 12], atol=1e-4)
+    browser.run("fedrotoDesk.act('undo')")
+    browser.until(f"{KEYS} === '{keys}'")
+
+
+def test_an_artists_way_through_the_desk(desk, browser, shot, work, small_weights):
+    browser.open(desk.address)
+    browser.until("window.fedrotoDesk && fedrotoDesk.begun")
+    assert browser.run("location.href") == f"http://127.0.0.1:{desk.port}/", "the token left the address bar"
+    browser.until(QUIET)
+    keys = browser.run(KEYS)
+
+    # Between keys: predicted; a drag makes a key, its neighbours follow, and one undo takes it back.
+    first = shot.first_frame
+    go(browser, first + 2)
+    assert "predicted" in browser.run("document.getElementById('said').textContent")
+    before = [at(browser, point) for point in (0, 1)]
+    start = place(browser, 0)
+    browser.drag(start, [start[0] + 40, start[1] + 20])
+    browser.until(f"fedrotoDesk.shapes.list[0].keys.includes({first + 2})")
+    zoom = browser.run("fedrotoDesk.view.zoom")
+    np.testing.assert_allclose(at(browser, 0), before[0] + np.array([40, 20]) / zoom, atol=0.2)
+    assert np.linalg.norm(at(browser, 1) - before[1]) > 0.05
+    assert "your key" in browser.run("document.getElementById('said').textContent")
+    browser.key("z", modifiers=CTRL)
+    browser.until(f"{KEYS} === '{keys}'")
+    browser.until("document.querySelector('[data-do=undo]').disabled")
+
+    # Alt moves this point alone.
+    start = place(browser, 0)
+    browser.drag(start, [start[0] + 30, start[1]], modifiers=ALT)
+    browser.until(f"fedrotoDesk.shapes.list[0].keys.includes({first + 2})")
+    np.testing.assert_allclose(at(browser, 1), before[1], atol=1e-3)
+    browser.until(QUIET)
+
+    # Accept, and see what is left.
+    go(browser, first + 1)
+    browser.key("a")
+    browser.until(f"fedrotoDesk.shapes.list[0].accepted.includes({first + 1})")
+    browser.key("w")
+    browser.until(f"fedrotoDesk.shapes.frame !== {first + 1}")
+
+    # Draw a triangle.
+    number = browser.run("fedrotoDesk.shapes.list.length") + 1
+    browser.key("v")
+    box = browser.run(
+        "(() => { const b = fedrotoDesk.viewer.getBoundingClientRect(); return [b.left, b.top] })()"
+    )
+    for x, y in ((300, 200), (500, 200), (400, 380)):
+        browser.click(box[0] + x, box[1] + y)
+    browser.key("Enter")
+    browser.until(f"fedrotoDesk.shapes.list.length === {number}")
+    assert browser.run(f"fedrotoDesk.shapes.list[{number - 1}].points") == 3
+
+    # Export; what Nuke will read holds the artist's key, exactly.
+    browser.run("fedrotoDesk.send({op: 'export', format: 'nk'})")
+    path = browser.until("document.documentElement.dataset.exported")
+    drawn = nuke.loads((work / "exports" / path.rpartition("/")[2]).read_bytes(), height=56, width=72).shapes
+    mine = [shape for shape in drawn.shapes if "_fedroto" in shape.path]
+    assert len(mine) == number
+    artist = {int(f) for f, who in zip(mine[0].frames, mine[0].key_sources, strict=True) if who == "artist"}
+    assert artist == {*shot.artist_keys, first + 2}
+    go(browser, first + 2)
+    np.testing.assert_allclose(mine[0].at(first + 2)[0, 1], at(browser, 0), atol=1e-3)
+
+    # The server is killed: the page says so, and a new desk shows the same work.
+    shown = browser.run(KEYS)
+    desk.kill()
+    browser.until("document.documentElement.dataset.connected === 'false'")
+    assert "saved" in browser.run("document.getElementById('notice').textContent")
+    own = [error for error in browser.errors() if "favicon" not in error and "WebSocket" not in error]
+    assert own == []
+    outside = [
+        url
+        for url in browser.requests()
+        if not url.startswith((f"http://127.0.0.1:{desk.port}/", "data:", "blob:"))
+    ]
+    assert outside == []
+    with RunningDesk(shot, work, small_weights) as again:
+        browser.open(again.address)
+        browser.until("window.fedrotoDesk && fedrotoDesk.begun")
+        assert browser.run(KEYS) == shown

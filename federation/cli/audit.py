@@ -1,0 +1,89 @@
+"""``fedroto audit``: evidence for a studio's lawyer and security team, made on their own machine."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from federation.cli.options import studio_home
+from federation.cli.output import Json, progress, show, table
+
+Home = studio_home("A studio's folder, whose node key signs the report.", required=False)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the tree."""
+    app.command(epilog="Example: fedroto audit --level 2 --home node --output audit")(audit)
+
+
+def audit(
+    level: int = typer.Option(
+        1, min=1, max=3, help="1: the mechanism (seconds); 2: and canaries (minutes); 3: and reconstruction."
+    ),
+    home: Path | None = Home,
+    plan: Path | None = typer.Option(
+        None, help="Plan whose constants are claimed; default: those that a new plan has."
+    ),
+    output: Path = typer.Option(Path("audit"), help="Folder for audit.json and audit.html."),
+    as_json: bool = Json,
+) -> None:
+    """Attack the installed training code with made-up data; ends with status 4 if a claim is contradicted.
+
+    What it finds is a lower bound, not proof. No picture and no shot of a studio is read.
+    """
+    import torch
+
+    from federation.errors import EgressError
+    from studio_node.audit.auditor import run_audit
+
+    torch.set_num_threads(1)
+    outcome = run_audit(level, output, now=int(time.time()), home=home, plan=plan, progress=progress)
+    result = outcome.report.payload() | {
+        "document": outcome.files.document,
+        "page": outcome.files.page,
+        "signed": outcome.files.signed,
+    }
+    show(result, as_json, _audit_text)
+    if not outcome.report.holds:
+        raise typer.Exit(EgressError.exit_code)
+
+
+def _audit_text(result: Any) -> str:
+    rows = [
+        [
+            one["name"],
+            _short(one["measured"]),
+            _short(one["limit"]),
+            "holds" if one["holds"] else "CONTRADICTED",
+        ]
+        for one in result["findings"]
+    ]
+    lines = [table(["check", "measured", "honest limit", "outcome"], rows)]
+    if result["canaries"]:
+        rows = [
+            [
+                one["claim"]["name"],
+                f"{one['claim']['epsilon']:.2f}",
+                f"{max(one['one_run'], one['independent'], one['independent_gaussian']):.2f}",
+                "CONTRADICTED" if one["fires"] else "holds",
+            ]
+            for one in result["canaries"]
+        ]
+        lines.append(table(["canaries", "epsilon claimed", "at least", "outcome"], rows))
+    if result["reconstruction"] is not None:
+        rows = [
+            [one["name"], f"{one['error_px']:.3g}", f"{one['likeness']:.2f}"]
+            for one in result["reconstruction"]["releases"]
+        ]
+        lines.append(table(["reconstruction from a release with", "px off", "likeness"], rows))
+    verdict = "nothing contradicts the claims" if result["holds"] else "A CLAIM IS CONTRADICTED"
+    signed = "signed" if result["signed"] else "not signed (no --home)"
+    lines.append(f"{verdict}; this is a {result['label']}\n{result['document']} ({signed}), {result['page']}")
+    return "\n\n".join(lines)
+
+
+def _short(value: float | str) -> str:
+    return value if isinstance(value, str) else f"{value:.4g}"

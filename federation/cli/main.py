@@ -12,7 +12,19 @@ import sys
 import click
 import typer
 
-from federation.cli import artist, coordinator, demo, desk, doctor, model, plates, rotation, status, studio
+from federation.cli import (
+    artist,
+    audit,
+    coordinator,
+    demo,
+    desk,
+    doctor,
+    model,
+    plates,
+    rotation,
+    status,
+    studio,
+)
 from federation.cli.output import fail
 from federation.errors import FedrotoError
 from model.errors import ModelError
@@ -28,6 +40,7 @@ app = typer.Typer(
 demo.register(app)
 doctor.register(app)
 artist.register(app)
+audit.register(app)
 rotation.register(studio.app, coordinator.app)
 status.register(coordinator.app)
 desk.register(app)

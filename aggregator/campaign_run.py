@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from aggregator.campaign import BaseWeights, CampaignRequest, run_campaign
 from aggregator.campaign_result import CampaignResult
+from aggregator.carried_rounds import CARRIED_FOLDER, CarriedCourier, carried_keys
+from aggregator.courier import Courier
 from aggregator.plan_builder import Setting
 from aggregator.registry import Registry
 from aggregator.superlink import SuperLinkSettings
@@ -41,9 +43,17 @@ def run(
     campaign: str,
     overrides: Mapping[str, Setting],
     *,
+    carried: Sequence[str] = (),
     progress: Callable[[str], None],
 ) -> CampaignResult:
     """Run a campaign from the newest release, or go on with the one of that name.
+
+    Args:
+        home: the coordinator's.
+        campaign: its name.
+        overrides: settings of the plan by name.
+        carried: studios without any line, whose questions and answers are carried as files.
+        progress: told one sentence at a time.
 
     Raises:
         ReleaseError: there is no release to start from, or the newest one breaks a rule.
@@ -57,9 +67,10 @@ def run(
         )
     access = SuperLinkSettings.of_home(home).access()
     request = CampaignRequest(campaign, BaseWeights(base.manifest.number, base.path / WEIGHTS), overrides)
-    return run_campaign(
-        home,
-        request,
-        lambda folder, bundle: FederationRun(access, folder / RUN_FILE, bundle),
-        progress=progress,
-    )
+    keys = carried_keys(home, carried)
+
+    def courier(folder: Path, bundle: bytes) -> Courier:
+        lined = FederationRun(access, folder / RUN_FILE, bundle)
+        return CarriedCourier(lined, folder / CARRIED_FOLDER, keys) if keys else lined
+
+    return run_campaign(home, request, courier, progress=progress)

@@ -135,12 +135,15 @@ def run(
     setting: list[str] | None = typer.Option(
         None, "--set", metavar="NAME=VALUE", help="A setting of the plan, as in federation.toml; repeat."
     ),
+    carried: list[str] | None = typer.Option(
+        None, help="A studio without any line: its rounds are carried as files, see fedroto round; repeat."
+    ),
     as_json: bool = Json,
 ) -> None:
     """Run a campaign's rounds from the newest release; stop and start it again at any point."""
     from aggregator.campaign_run import run as run_campaign
 
-    result = run_campaign(home, campaign, _settings(setting or []), progress=progress)
+    result = run_campaign(home, campaign, _settings(setting or []), carried=carried or (), progress=progress)
     show(result, as_json, _campaign_text)
     if result.exit_code:
         raise typer.Exit(result.exit_code)

@@ -22,6 +22,7 @@ from federation.cli import (
     model,
     plates,
     rotation,
+    rounds,
     status,
     studio,
 )
@@ -48,6 +49,7 @@ app.add_typer(studio.app, name="studio")
 app.add_typer(studio.ledger_app, name="ledger")
 app.add_typer(studio.egress_app, name="egress")
 app.add_typer(coordinator.app, name="coordinator")
+app.add_typer(rounds.app, name="round")
 app.add_typer(plates.app, name="plates")
 app.add_typer(model.app, name="model")
 

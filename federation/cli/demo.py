@@ -25,7 +25,7 @@ FEDERATION, CAMPAIGN = "demo", "demo-1"
 STUDIOS = ("alder", "birch", "cedar")
 SHOTS = 4
 FRAMES = 17
-WINDOWS = 6
+WINDOWS, CLIP_WINDOWS = 6, 12
 WIDTH, HEIGHT = 240, 160
 CLIPS_PER_STUDIO = 4
 KINDS: dict[str, dict[str, object]] = {  # the studios' material differs, as that of real ones does
@@ -188,14 +188,13 @@ class Demo:
                 for name in STUDIOS
             }
         )
-        windows = {"windows": WINDOWS} if self.clips is None else {}
         ingests = {
             name: command(
                 "studio ingest",
                 self.root / "plates" / name,
                 home=self.studio(name),
                 show=f"{name}-show",
-                **windows,
+                windows=WINDOWS if self.clips is None else CLIP_WINDOWS,
             )
             for name in STUDIOS
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,12 +105,29 @@ def _summary(facts: DemoFacts) -> str:
 def _candidate_sentence(facts: DemoFacts) -> str:
     candidate = facts.releases[-1]
     if candidate["number"] is not None:
-        return f"The candidate passed the release check and is release {candidate['number']}."
-    failed = [gate["why"] for gate in candidate["check"]["gates"] if not gate["passed"]]
+        verdict = (
+            f"The candidate passed the release check and is release {candidate['number']}: better than every baseline "
+            "and not worse than release 1 by more than the check's margin. That is not a claim that it learned."
+        )
+    else:
+        failed = [gate["why"] for gate in candidate["check"]["gates"] if not gate["passed"]]
+        verdict = (
+            "The candidate did not pass the release check, so release 1, the pretrained base, stays. Why: "
+            f"{'; '.join(failed)}."
+        )
+    return f"{verdict} {_noise_sentence(facts)}"
+
+
+def _noise_sentence(facts: DemoFacts) -> str:
+    """Compare the noise of one step with the most that the included shots can contribute to it."""
+    constants = facts.plan["privacy"]
+    parameters = sum(math.prod(entry["shape"]) for entry in facts.plan["model"]["trainable"])
+    shots = max(len(one.ingest["shots"]) for one in facts.studios)
+    ratio = constants["noise_multiplier"] * math.sqrt(parameters) / (constants["sample_rate"] * shots)
     return (
-        "The candidate did not pass the release check, so release 1, the pretrained base, stays. "
-        f"Why: {'; '.join(failed)}. With a handful of shots per studio the noise that hides each shot is larger than "
-        "what the shots can teach; that is the price of the guarantee at this size, and nothing was tuned to hide it."
+        f"With {shots} shots in a studio, the noise of one step is about {ratio:.0f} times as long as all that the "
+        "included shots can contribute: studios of this size are hidden by being drowned. Quality comes from many "
+        "shots and many studios; nothing was tuned to hide that."
     )
 
 

@@ -16,7 +16,7 @@ from aggregator.registry import Registry
 from federation import certificates, keys
 from federation.config import FederationConfig, address, load_federation_config
 from federation.doctor import disk, files, installation
-from federation.doctor.finding import Examination, Finding, Verdict, fail, found, ok, warn
+from federation.doctor.finding import Examination, Finding, fail, found, ok, warn
 from federation.doctor.line import Line, examine_line
 from federation.durable import read_bounded
 from federation.errors import ConfigError
@@ -189,7 +189,7 @@ def _standing(places: CoordinatorHome, config: FederationConfig, now: datetime) 
             name, address("127.0.0.1", port), ca_pem, "grpc" if speaks == "grpc" else "http", proxied=False
         )
         looked = examine_line(line, now=now)
-        if looked[0].verdict is Verdict.FAIL:  # down is a state here, not a fault
+        if looked[0].verdict == "fail":  # down is a state here, not a fault
             looked = (warn(looked[0].name, looked[0].what, "start it: fedroto coordinator serve"),)
         findings += [finding for finding in looked if finding.name != "clock"]
     return findings

@@ -4,20 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Literal
 
 from federation.errors import FedrotoError
 from model.errors import ModelError
 
-
-class Verdict(StrEnum):
-    """How a point stands."""
-
-    OK = "ok"
-    WARN = "warn"  # works now, and will not for ever, or not as well as it could
-    FAIL = "fail"  # nothing will work before this is mended
+Verdict = Literal["ok", "warn", "fail"]
+"""How a point stands: in order; works now, but not as it should or not for ever; nothing works before it is mended."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +31,7 @@ class Finding:
     next_step: str | None = None
 
     def __post_init__(self) -> None:
-        if self.verdict is Verdict.FAIL and not self.next_step:
+        if self.verdict == "fail" and not self.next_step:
             raise ValueError(f"the finding {self.name!r} fails and says no next step")
 
 
@@ -52,22 +46,22 @@ class Examination:
     @property
     def exit_code(self) -> int:
         """1 if anything fails, else 0."""
-        return int(any(finding.verdict is Verdict.FAIL for finding in self.findings))
+        return int(any(finding.verdict == "fail" for finding in self.findings))
 
 
 def ok(name: str, what: str) -> Finding:
     """Say that a point is in order."""
-    return Finding(name, Verdict.OK, what)
+    return Finding(name, "ok", what)
 
 
 def warn(name: str, what: str, next_step: str | None = None) -> Finding:
     """Say that a point works but is not as it should be."""
-    return Finding(name, Verdict.WARN, what, next_step)
+    return Finding(name, "warn", what, next_step)
 
 
 def fail(name: str, what: str, next_step: str) -> Finding:
     """Say that a point has to be mended."""
-    return Finding(name, Verdict.FAIL, what, next_step)
+    return Finding(name, "fail", what, next_step)
 
 
 def found(name: str, look: Callable[[], Finding | Iterable[Finding]]) -> tuple[Finding, ...]:

@@ -188,3 +188,20 @@ def test_a_retired_key_never_comes_back(federation):
     retired = keys.load_node_key(federation.node / "keys" / "node_key.replaced")
     with pytest.raises(Exception, match="cannot come back"):
         federation.run.register_studio(retired.public, "alder")
+
+
+def test_the_doctor_finds_both_homes_of_a_running_federation_in_order(federation):
+    federation.wait_online()
+    for home, names in (
+        (
+            federation.node,
+            {"kit", "runner", "uplink", "fleet-port", "fleet-tls", "fleet-answer", "clock", "releases-tls"},
+        ),
+        (
+            federation.home,
+            {"superlink-answer", "fleet-answer", "releases-port-answer", "exposure", "certificate-fit"},
+        ),
+    ):
+        examined = federation.fedroto("doctor", "--home", home)
+        verdicts = {finding["name"]: finding["verdict"] for finding in examined["findings"]}
+        assert {name: verdicts.get(name) for name in names} == dict.fromkeys(names, "ok"), examined

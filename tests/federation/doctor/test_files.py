@@ -6,7 +6,7 @@ import pytest
 
 from federation import certificates
 from federation.doctor.files import certificate, private
-from federation.doctor.finding import Finding, Verdict, found
+from federation.doctor.finding import Finding, found
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 
@@ -74,4 +74,4 @@ def test_a_missing_certificate_is_a_finding_not_an_exception(tmp_path):
 
 def test_no_failure_without_a_next_step():
     with pytest.raises(ValueError, match="says no next step"):
-        Finding("x", Verdict.FAIL, "broken")
+        Finding("x", "fail", "broken")

@@ -141,12 +141,20 @@ def ingest(
         raise typer.Exit(1)
 
 
-@app.command(epilog="Example: fedroto studio run --home node")
-def run(home: Path = Home, as_json: bool = JsonErrors) -> None:
+@app.command(epilog="Example: fedroto studio run --home node --isolate")
+def run(
+    home: Path = Home,
+    isolate: bool = typer.Option(
+        False,
+        "--isolate",
+        help="Give the runner no network: a namespace of its own, only its socket leads out.",
+    ),
+    as_json: bool = JsonErrors,
+) -> None:
     """Serve rounds until stopped: a runner that reads plates and an uplink that has the network, as two processes."""
     from studio_node.node import run as run_node
 
-    raise typer.Exit(run_node(home, progress=progress))
+    raise typer.Exit(run_node(home, progress=progress, isolate=isolate))
 
 
 @app.command(epilog="Example: fedroto studio runner --home node")
@@ -200,6 +208,33 @@ def ledger_export(
         {"output": output, "records": result.records, "sha256": result.sha256},
         as_json,
         lambda done: f"{done['records']} records in {done['output']}, sha256 {done['sha256']}",
+    )
+
+
+@ledger_app.command("adopt", epilog="Example: fedroto ledger adopt 12:9f2c...e1 --home node")
+def ledger_adopt(
+    head: str = typer.Argument(
+        ..., help="SEQUENCE:HASH, the head that the coordinator has seen; the runner's log names it."
+    ),
+    home: Path = Home,
+    as_json: bool = Json,
+) -> None:
+    """Go on with a restored ledger: every show that is here now counts as spent, since nobody knows what was lost."""
+    from federation.plan import LedgerHead
+    from studio_node.ledger_adoption import adopt_head
+
+    sequence, _, digest = head.partition(":")
+    if not sequence.isdigit() or len(digest) != 64 or set(digest) - set("0123456789abcdef"):
+        raise typer.BadParameter(f"{head!r} is not SEQUENCE:HASH with a hash of 64 hexadecimal digits")
+    result = adopt_head(
+        home, LedgerHead(sequence=int(sequence), hash=digest), now=int(datetime.now(UTC).timestamp())
+    )
+    show(
+        result,
+        as_json,
+        lambda done: (
+            f"the ledger goes on at record {done.head.sequence}; spent for good: {', '.join(done.exhausted) or 'no show'}"
+        ),
     )
 
 

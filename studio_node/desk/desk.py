@@ -23,6 +23,7 @@ from studio_node.desk.course import Course, FrameState, course_of
 from studio_node.desk.document import DeskShape, anchored, controls_over
 from studio_node.desk.exports import Drawn, visible_only
 from studio_node.desk.heads import boolean, number, numbers_of, shape_ids, text
+from studio_node.desk.point_edits import with_point, with_tangents, without_points
 from studio_node.desk.predictor import Predictor, Wish, keep_pieces, wishes_of
 from studio_node.desk.session import Edit, Session, changed_shapes, deletion_of, edit_of, ordering_of
 from studio_node.desk.store import DeskStore
@@ -376,6 +377,34 @@ class Desk:
     def _order(self, head: dict[str, Any], numbers: FloatArray) -> tuple[list[bytes], list[bytes]]:
         return [], self._commit(ordering_of("reorder", self.session.document, shape_ids(head)))
 
+    def _points(self, head: dict[str, Any], numbers: FloatArray) -> tuple[list[bytes], list[bytes]]:
+        """Add a point, take points away, make them smooth or sharp."""
+        what = text(head, "what", 10)
+        edited, previews = [], {}
+        for part in gestures.parts_of(head):
+            one, course = self._editable(part.shape_id), self.courses[part.shape_id]
+            points = part.points or ()
+            if points and points[-1] >= one.shape.points:
+                raise MessageError(f"point {points[-1]} of '{one.shape.name}' is not there")
+            if what == "add":
+                after, change = with_point(
+                    one, points[0] if points else -1, float(numbers_of(numbers, (1,))[0])
+                )
+            elif what == "remove":
+                after, change = without_points(one, points)
+            elif what in ("smooth", "sharp"):
+                after, change = with_tangents(one, points, smooth=what == "smooth")
+            else:
+                raise MessageError(
+                    f"the desk cannot {what!r:.20} points; it can add, remove, smooth and sharp"
+                )
+            feather = None if course.feather is None else course.feather
+            if feather is not None and what in ("add", "remove"):
+                feather = change(feather)
+            previews[one.shape_id] = replace(course, controls=change(course.controls), feather=feather)
+            edited.append(after)
+        return [], self._commit(edit_of(f"{what} points", self.session.document, edited), previews)
+
     def _undo(self, head: dict[str, Any], numbers: FloatArray) -> tuple[list[bytes], list[bytes]]:
         if self.session.undo_label is None:
             raise MessageError("there is nothing to undo")
@@ -446,6 +475,7 @@ _ACTIONS: Final[dict[str, Any]] = {
     "set": Desk._set,
     "delete": Desk._delete,
     "order": Desk._order,
+    "points": Desk._points,
     "undo": Desk._undo,
     "redo": Desk._redo,
     "compare": Desk._compare,

@@ -60,3 +60,25 @@ export function boundsOf(parts, at) {
   }
   return left === Infinity ? null : { left, top, right, bottom };
 }
+
+// The segment and the share 0..1 of its parameter nearest to a place, found among even steps.
+export function nearestOn(controls, shape, [x, y]) {
+  const count = controls.length / 6, steps = 32;
+  let best = [0, 0.5], least = Infinity;
+  for (let i = 0; i < (shape.closed ? count : count - 1); i += 1) {
+    const j = (i + 1) % count;
+    const p = [[controls[6 * i + 2], controls[6 * i + 3]], null, null, [controls[6 * j + 2], controls[6 * j + 3]]];
+    const straight = shape.kind !== "bezier";
+    p[1] = straight ? lerp(p[0], p[3], 1 / 3) : [p[0][0] + controls[6 * i + 4], p[0][1] + controls[6 * i + 5]];
+    p[2] = straight ? lerp(p[0], p[3], 2 / 3) : [p[3][0] + controls[6 * j], p[3][1] + controls[6 * j + 1]];
+    for (let step = 1; step < steps; step += 1) {
+      const u = step / steps, v = 1 - u;
+      const at = (axis) => v ** 3 * p[0][axis] + 3 * u * v * v * p[1][axis] + 3 * u * u * v * p[2][axis] + u ** 3 * p[3][axis];
+      const away = Math.hypot(at(0) - x, at(1) - y);
+      if (away < least) [best, least] = [[i, u], away];
+    }
+  }
+  return best;
+}
+
+const lerp = (a, b, u) => [a[0] + u * (b[0] - a[0]), a[1] + u * (b[1] - a[1])];

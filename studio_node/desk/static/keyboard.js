@@ -33,7 +33,9 @@ export const SHORTCUTS = [
     ["Ctrl+drag outline", "move the whole shape", {}],
     ["Shift+click, marquee", "select several points or shapes", {}],
     ["Ctrl+A", "select all points", { "Ctrl+a": "select-all" }],
-    ["Delete", "delete the selected shapes", { Delete: "delete", Backspace: "delete" }],
+    ["Ctrl+Alt+click outline", "add a point, at every key", {}],
+    ["Z / Shift+Z", "selected points smooth, sharp", { z: "smooth-points", "Shift+Z": "sharp-points" }],
+    ["Delete", "delete the selected points, or the shapes", { Delete: "delete", Backspace: "delete" }],
   ]],
   ["Keys and predictions", [
     ["S", "set a key here", { s: "key" }],

@@ -208,6 +208,16 @@ class Desk {
     this.send({ op, shapes, frame: this.shapes.frame, ...more });
   }
 
+  get chosenPoints() {
+    return [...this.shapes.points].filter(([, points]) => points.size).map(([shape, points]) => ({ shape, points: [...points] }));
+  }
+
+  points(what, parts = this.chosenPoints, numbers = []) {
+    if (!parts.length) return this.notice("select points first", true);
+    this.send({ op: "points", what, parts }, numbers);
+    if (what !== "smooth" && what !== "sharp") this.shapes.points.clear();
+  }
+
   accept(first, last, undo = false) {
     this.withShapes("accept", { first, last, undo });
   }
@@ -287,7 +297,8 @@ class Desk {
         }
         this.draw();
       },
-      delete: () => this.withShapes("delete"),
+      delete: () => (this.chosenPoints.length ? this.points("remove") : this.withShapes("delete")),
+      "smooth-points": () => this.points("smooth"), "sharp-points": () => this.points("sharp"),
       key: () => this.withShapes("key"), unkey: () => this.withShapes("unkey"),
       accept: () => this.accept(frame, frame), "accept-range": () => this.accept(...this.rangeHere()),
       "accept-shape": () => this.accept(shot.first, shot.last),

@@ -1,6 +1,6 @@
 // The pointer over the viewer: drag handles, select, marquee, transform, draw, pan and zoom.
 
-import { boundsOf } from "./curves.js";
+import { boundsOf, nearestOn } from "./curves.js";
 
 const CLOSE = 10;  // screen pixels from the first point that close a shape being drawn
 
@@ -76,6 +76,10 @@ export class Pointer {
 
   shapeDown(event, id, at) {
     const { shapes } = this.desk;
+    if (event.ctrlKey && event.altKey) {
+      const [segment, share] = nearestOn(shapes.at(id), shapes.find(id), at);
+      return this.desk.points("add", [{ shape: id, points: [segment] }], [share]);
+    }
     if (!shapes.selected.has(id)) shapes.select([id], { add: event.shiftKey });
     else if (event.shiftKey) shapes.selected.delete(id);
     else shapes.points.clear();

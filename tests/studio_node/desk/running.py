@@ -40,7 +40,9 @@ class RunningDesk:
         watchdog.cancel()
         if not line:
             raise RuntimeError(self.process.communicate()[1])
-        self.facts = json.loads(line)
+        self.facts = json.loads(line) if line.endswith("}\n") else {}
+        if "address" not in self.facts:
+            raise RuntimeError(line + "".join(self.process.communicate()))
         self.address: str = self.facts["address"]
         self.port = urlsplit(self.address).port
         self.token = parse_qs(urlsplit(self.address).query)["token"][0]

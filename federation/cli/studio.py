@@ -233,7 +233,8 @@ def ledger_adopt(
         result,
         as_json,
         lambda done: (
-            f"the ledger goes on at record {done.head.sequence}; spent for good: {', '.join(done.exhausted) or 'no show'}"
+            f"the ledger goes on at record {done.head.sequence}; "
+            f"spent for good: {', '.join(done.exhausted) or 'no show'}"
         ),
     )
 

@@ -24,8 +24,8 @@ def window_loss(fusion: Fusion, windows: Sequence[Window], *, caution: float = 0
     Args:
         fusion: the network; gradients flow into it.
         windows: at least one window, all with the same number of samples.
-        caution: price of leaving the hand blend, times the mean square of what is added to its logits. Public
-            pretraining pays it, since invented motion is no guide to which tracker to trust on real plates.
+        caution: price of leaving the hand blend (`FusionOutput.departure`). Public pretraining pays it, since invented
+            plates are no guide to which tracker to trust on real ones.
 
     Returns:
         A scalar. A window whose weights are all 0 counts as 0.
@@ -41,7 +41,7 @@ def window_loss(fusion: Fusion, windows: Sequence[Window], *, caution: float = 0
     output = fusion(evidence)
     per_frame = frame_losses(output, truth)
     if caution:
-        per_frame = per_frame + caution * (output.choice**2).mean(dim=(2, 3))
+        per_frame = per_frame + caution * output.departure.mean(dim=2)
     return ((per_frame * weight).sum(dim=1) / weight.sum(dim=1).clamp(min=1e-6)).mean()
 
 

@@ -79,12 +79,13 @@ class FusionOutput:
     Attributes:
         points: [B, T, M, 2].
         log_scale: [B, T, M] log of their expected error.
-        choice: [B, T, M, C] what the network added to the hand blend's logits.
+        departure: [B, T, M] how far the network went from the hand blend: mean square of what it added to the logits
+            and of its correction as a share of its reach.
     """
 
     points: Tensor
     log_scale: Tensor
-    choice: Tensor
+    departure: Tensor
 
 
 class ContourBlock(nn.Module):
@@ -145,10 +146,11 @@ class Fusion(nn.Module):
         points = (weights[..., None] * evidence.points).sum(dim=-2)
         window = torch.sqrt(4.0 * evidence.time * (1.0 - evidence.time))[:, :, None, None]
         reach = (0.002 + blend.spread[..., None]) * window
-        local = reach * torch.tanh(shift)
-        points = points + from_local(local, blend.tangent)
+        share = torch.tanh(shift)
+        points = points + from_local(reach * share, blend.tangent)
+        departure = (choice**2).mean(dim=-1) + (share**2).mean(dim=-1)
         log_scale = blend.log_scale + 3.0 * torch.tanh(scale[..., 0] / 3.0)
-        return FusionOutput(points, log_scale.clamp(min=float(np.log(SCALE_FLOOR)), max=2.0), choice)
+        return FusionOutput(points, log_scale.clamp(min=float(np.log(SCALE_FLOOR)), max=2.0), departure)
 
 
 def blend_candidates(evidence: EvidenceTensors) -> Blend:
@@ -170,7 +172,15 @@ def blend_candidates(evidence: EvidenceTensors) -> Blend:
     log_scale = 0.5 * torch.log(torch.exp(2.0 * expected) + spread**2)
     along = torch.roll(points, -2, dims=2) - torch.roll(points, 2, dims=2)
     tangent = along / (along.norm(dim=-1, keepdim=True) + 1e-6)
+    tangent = tangent * orientation(evidence.keys)[:, None, None, None]
     return Blend(points, logits, log_scale, spread, tangent)
+
+
+def orientation(keys: Tensor) -> Tensor:
+    """1 or -1 per span [B]: with it the inside lies on the same hand of the tangent, however the artist drew."""
+    following = torch.roll(keys, -1, dims=2)
+    area = (keys[..., 0] * following[..., 1] - keys[..., 1] * following[..., 0]).sum(dim=(1, 2))
+    return torch.where(area < 0, -1.0, 1.0)
 
 
 def features(evidence: EvidenceTensors, blend: Blend) -> Tensor:

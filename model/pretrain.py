@@ -30,7 +30,7 @@ WINDOWS_PER_SHAPE: Final = 3
 BATCH: Final = 8
 LEARNING_RATE: Final = 2e-3
 WEIGHT_DECAY: Final = 1e-2
-CAUTION: Final = 1.0
+CAUTION: Final = 3.0
 """Without it the network learns from invented, smooth motion to trust interpolation, and loses on real plates what
 the hand blend had."""
 MATCHES: Final = [column("match_left"), column("match_right")]
@@ -52,8 +52,8 @@ def pretrain(
     out_path: Path,
     seed: int,
     *,
-    steps: int = 4000,
-    shots: int = 600,
+    steps: int = 400,
+    shots: int = 60,
     matcher: Matcher | Literal["shipped"] | None = "shipped",
     progress: Progress | None = None,
 ) -> PretrainReport:
@@ -184,12 +184,22 @@ def train(
     return fusion.eval(), float(np.mean(recent))
 
 
+def reversed_window(window: Window) -> Window:
+    """The same window with its outline drawn the other way round."""
+    flipped: dict[str, Float32] = {}
+    for name, array in window.to_tensors().items():
+        axis = {"miss": 0, "time": None, "available": None, "context": None, "weight": None}.get(name, 1)
+        flipped[name] = array if axis is None else np.ascontiguousarray(np.flip(array, axis))
+    return Window.from_tensors(flipped)
+
+
 def roughened(window: Window, rng: np.random.Generator) -> Window:
     """A window as another plate might have given it: contrast, the matcher's modesty and the trackers at hand vary.
 
     Procedural textures have their own contrast and the matcher knows their kind too well; a network that relies on
     either loses on real plates.
     """
+    window = reversed_window(window) if rng.random() < 0.5 else window
     evidence = window.evidence
     appearance = np.clip(evidence.appearance * np.exp(0.4 * rng.standard_normal()), 0, 1).astype(np.float32)
     log_scale = evidence.log_scale.copy()

@@ -85,6 +85,17 @@ def test_a_turned_and_shifted_scene_gives_a_turned_and_shifted_outline(fusion, e
     assert np.allclose(run(fusion, moved).points.numpy(), expected, atol=2e-5)
 
 
+def test_inside_is_inside_however_the_outline_is_drawn(evidence_of):
+    span = evidence_of(np.random.default_rng(12))
+    axis = {"points": 1, "log_scale": 1, "drift": 1, "appearance": 1, "miss": 0, "keys": 1}
+    turned = dataclasses.replace(span, **{n: np.flip(getattr(span, n), a).copy() for n, a in axis.items()})
+    plain, other = (blend_candidates(EvidenceTensors.stack([s])) for s in (span, turned))
+    assert torch.allclose(plain.tangent, torch.flip(other.tangent, dims=[2]), atol=1e-5)
+    outward = plain.points - plain.points.mean(dim=2, keepdim=True)
+    across = plain.tangent[..., 0] * outward[..., 1] - plain.tangent[..., 1] * outward[..., 0]
+    assert abs(torch.sign(across).mean()) > 0.9
+
+
 def test_what_an_absent_candidate_says_is_ignored(fusion, evidence_of):
     gone = (column("match_left"), column("dis_right"))
     span = evidence_of(np.random.default_rng(5), absent=gone)

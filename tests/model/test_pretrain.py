@@ -68,8 +68,11 @@ def test_roughening_moves_no_point_and_leaves_at_most_one_tracker_out(window_of)
     rough = [roughened(window, rng) for _ in range(20)]
     gone = [int((w.evidence.available == 0).any(axis=0).sum()) for w in rough]
     assert set(gone) == {0, 2}
-    assert all(np.array_equal(w.evidence.points, window.evidence.points) for w in rough)
-    assert all(np.array_equal(w.truth, window.truth) for w in rough)
+    same = [np.array_equal(w.truth, window.truth) for w in rough]
+    assert 0 < sum(same) < len(same)
+    assert all(
+        np.array_equal(w.truth, window.truth if s else window.truth[:, ::-1]) for w, s in zip(rough, same)
+    )
     assert not any(np.array_equal(w.evidence.appearance, window.evidence.appearance) for w in rough)
 
 

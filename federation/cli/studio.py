@@ -252,7 +252,13 @@ def egress_log(home: Path = Home, as_json: bool = Json) -> None:
             table(
                 ["time", "campaign", "round", "bytes", "sha256"],
                 [
-                    [line.time, line.campaign, line.server_round, line.size_bytes, line.sha256]
+                    [
+                        datetime.fromtimestamp(line.time, UTC).isoformat(timespec="seconds"),
+                        line.campaign,
+                        line.server_round,
+                        line.size_bytes,
+                        line.sha256,
+                    ]
                     for line in done["lines"]
                 ],
             )

@@ -85,8 +85,8 @@ class PlanDefaults(_Frozen):
     windows_per_shot: Annotated[int, Field(ge=1, le=256)] = 8
     max_grad_norm: Annotated[float, Field(gt=0, le=1e3)] = 1.0
     noise_multiplier: Annotated[float, Field(ge=NOISE_MULTIPLIER_FLOOR, le=1e3)] = 2.0
-    learning_rate: Annotated[float, Field(gt=0, le=1e3)] = 0.1
-    norm_max: Annotated[float, Field(gt=0)] = 1.0
+    learning_rate: Annotated[float, Field(gt=0, le=1e3)] = 0.03  # this and norm_max: benchmarks/federation_log.md
+    norm_max: Annotated[float, Field(gt=0)] = 2.0  # above the noise of a tier s update (1.7): below, signal is lost
     grid: Annotated[float, Field(gt=0, le=0.01)] = 2.0**-20
 
     @model_validator(mode="after")

@@ -75,7 +75,11 @@ class StudioConfig(_Frozen):
 
 
 class PlanDefaults(_Frozen):
-    """What a new training plan is filled with; the signed plan is what counts."""
+    """What a new training plan is filled with; the signed plan is what counts.
+
+    ``learning_rate`` and ``norm_max`` belong together: the noise in a tier s update has the norm 1.7, and a bound below
+    that would scale away what the studio learnt (measured: benchmarks/federation_log.md).
+    """
 
     rounds: Annotated[int, Field(ge=1, le=100_000)] = 20
     quorum: Annotated[int, Field(ge=1)] = 3
@@ -85,8 +89,8 @@ class PlanDefaults(_Frozen):
     windows_per_shot: Annotated[int, Field(ge=1, le=256)] = 8
     max_grad_norm: Annotated[float, Field(gt=0, le=1e3)] = 1.0
     noise_multiplier: Annotated[float, Field(ge=NOISE_MULTIPLIER_FLOOR, le=1e3)] = 2.0
-    learning_rate: Annotated[float, Field(gt=0, le=1e3)] = 0.03  # this and norm_max: benchmarks/federation_log.md
-    norm_max: Annotated[float, Field(gt=0)] = 2.0  # above the noise of a tier s update (1.7): below, signal is lost
+    learning_rate: Annotated[float, Field(gt=0, le=1e3)] = 0.03
+    norm_max: Annotated[float, Field(gt=0)] = 2.0
     grid: Annotated[float, Field(gt=0, le=0.01)] = 2.0**-20
 
     @model_validator(mode="after")

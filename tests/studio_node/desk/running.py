@@ -21,7 +21,7 @@ class RunningDesk:
     def __init__(self, shot: Any, work: Path, weights: Path, *options: str) -> None:
         self.command = [
             sys.executable, "-m", "federation.cli", "desk", str(shot.plate), "--shapes", str(shot.artist_file),
-            "--work", str(work), "--release", str(weights), "--no-browser", "--json", *options,
+            "--work", str(work), "--weights", str(weights), "--no-browser", "--json", *options,
         ]  # fmt: skip
 
     def __enter__(self) -> RunningDesk:

@@ -10,6 +10,7 @@ import time
 import numpy as np
 import pytest
 
+from aggregator.replies import INVALID_BUNDLE
 from aggregator.superlink import SuperLinkSettings, wait_until_healthy
 from federation import child_process, keys
 from federation.flower import coordinator
@@ -19,6 +20,7 @@ from federation.flower.transport import UnreachableError
 from federation.messages import TrainRequest
 from federation.records import read_reply, request_records
 
+PATIENCE_S = 100  # for one step on a busy machine; each takes a few seconds on an idle one
 RUNNER = """
 import os, socket, sys
 from federation import messages
@@ -49,7 +51,7 @@ class Federation:
 
     def fedroto(self, *words, status=0):
         command = [sys.executable, "-m", "federation.cli", *map(str, words), "--json"]
-        ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
         assert ended.returncode == status, ended.stdout + ended.stderr
         return json.loads(ended.stdout)
 
@@ -79,7 +81,7 @@ class Federation:
         (self.node / "run").mkdir(mode=0o700)
         self.start("runner", "-c", RUNNER, self.node / "run")
         self.uplink = self.start("uplink", "-m", "federation.cli", "studio", "uplink", "--home", self.node)
-        wait_until_healthy(f"localhost:{fleet}", (self.home / "ca.crt").read_bytes(), 60)
+        wait_until_healthy(f"localhost:{fleet}", (self.home / "ca.crt").read_bytes(), PATIENCE_S)
         access = SuperLinkSettings.of_home(self.home).access()
         self.run = FederationRun(access, self.folder / "run.json", build_bundle())
         self.run.__enter__()
@@ -96,7 +98,7 @@ class Federation:
 
         return self.wait_for(found, "node online")
 
-    def wait_for(self, condition, what, timeout_s=60):
+    def wait_for(self, condition, what, timeout_s=PATIENCE_S):
         deadline = time.monotonic() + timeout_s
         while True:
             try:
@@ -108,10 +110,15 @@ class Federation:
             time.sleep(0.1)
 
     def exchange(self, node):
+        """Ask as the round loop does: an error of Flower's, as after a restart of the SuperLink, is asked again."""
         question = request_records(TrainRequest(b"plan", b"instruction", np.zeros(10, np.float32)))
-        message = self.run.push(node.node_id, question, 60)
-        reply = self.wait_for(lambda: list(self.run.pull([message])), "reply")[0]
-        return read_reply(reply.content)
+        while True:
+            message = self.wait_for(lambda: self.run.push(node.node_id, question, PATIENCE_S), "question out")
+            reply = self.wait_for(lambda message=message: list(self.run.pull([message])), "reply")[0]
+            if reply.content is not None:
+                return read_reply(reply.content)
+            assert reply.error_code not in (INVALID_BUNDLE, None)
+            self.wait_online(lambda one: one.node_id == node.node_id)
 
     def certificate_shown(self):
         context = ssl.create_default_context(cafile=str(self.home / "ca.crt"))

@@ -133,18 +133,19 @@ def test_dead_frames_count_nothing(fusion, window_of):
     weight = np.array([1, 1, 0, 0, 1], np.float32)
     wrong = window.truth.copy()
     wrong[2:4] += 5
-    alive = Window(window.evidence, window.truth, weight)
-    assert float(window_loss(fusion, [alive])) != pytest.approx(float(window_loss(fusion, [window])))
-    assert float(window_loss(fusion, [Window(window.evidence, wrong, weight)])) == float(
-        window_loss(fusion, [alive])
+    whole, alive, spoiled = (
+        window_loss(fusion, [Window(window.evidence, truth, weights)]).item()
+        for truth, weights in ((window.truth, window.weight), (window.truth, weight), (wrong, weight))
     )
+    assert alive != pytest.approx(whole)
+    assert spoiled == alive
 
 
 def test_a_window_without_any_living_frame_costs_nothing_and_teaches_nothing(fusion, window_of):
     window = window_of(np.random.default_rng(10), 4)
     dead = Window(window.evidence, window.truth, np.zeros(4, np.float32))
     loss = window_loss(fusion, [dead])
-    assert float(loss) == 0
+    assert loss.item() == 0
     assert all(not g.any() for g in torch.autograd.grad(loss, list(fusion.parameters())))
 
 
@@ -154,6 +155,14 @@ def test_the_truth_costs_least(fusion, window_of):
     at_truth = Window(window.evidence, exact, window.weight)
     near = Window(window.evidence, exact + np.float32(0.01), window.weight)
     far = Window(window.evidence, exact + np.float32(0.1), window.weight)
-    costs = [float(window_loss(fusion, [w])) for w in (at_truth, near, far)]
+    costs = [window_loss(fusion, [w]).item() for w in (at_truth, near, far)]
     assert costs == sorted(costs)
     assert costs[0] < costs[1] < costs[2]
+
+
+def test_leaving_the_hand_blend_has_a_price_only_where_asked(fusion, window_of):
+    window = window_of(np.random.default_rng(13), 4)
+    free, priced = (window_loss(fusion, [window], caution=c).item() for c in (0.0, 1.0))
+    assert priced > free
+    at_start = [window_loss(Fusion(), [window], caution=c).item() for c in (0.0, 1.0)]
+    assert at_start[0] == pytest.approx(at_start[1])

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from model.matcher_motion import Dice, draw_map, rotation, turned
 from model.matcher_textures import TEXTURE_SIZE_PX
 
 _OUTLINE_TABLE = 512
@@ -44,115 +45,6 @@ class PicturePairs:
     sliding: Tensor
 
 
-class _Dice:
-    """Random tensors from one generator, so that a seed repeats a batch bit by bit."""
-
-    def __init__(self, generator: torch.Generator) -> None:
-        self._generator = generator
-
-    def uniform(self, low: float, high: float, *shape: int) -> Tensor:
-        return torch.rand(*shape, generator=self._generator) * (high - low) + low
-
-    def normal(self, *shape: int) -> Tensor:
-        return torch.randn(*shape, generator=self._generator)
-
-    def chance(self, probability: float, *shape: int) -> Tensor:
-        return torch.rand(*shape, generator=self._generator) < probability
-
-    def below(self, limit: int, *shape: int) -> Tensor:
-        return torch.randint(0, limit, shape, generator=self._generator)
-
-
-@dataclass(frozen=True)
-class _SmoothMap:
-    """p -> matrix (p - centre) + centre + shift + sum of sinusoids + one local rotation."""
-
-    matrix: Tensor  # [B, 2, 2]
-    centre: Tensor  # [B, 1, 2]
-    shift: Tensor  # [B, 1, 2]
-    frequency: Tensor  # [B, K, 2], radians per pixel
-    phase: Tensor  # [B, 1, K]
-    amplitude: Tensor  # [B, K, 2], pixels
-    pivot: Tensor  # [B, 1, 2]
-    pivot_matrix: Tensor  # [B, 2, 2], rotation minus identity
-    pivot_reach: Tensor  # [B, 1, 1], pixels
-
-    def bend(self, points: Tensor) -> Tensor:
-        """Everything but the affine part, ``[B, P, 2]``."""
-        waves = torch.sin(points @ self.frequency.transpose(1, 2) + self.phase) @ self.amplitude
-        arm = points - self.pivot
-        fade = torch.exp(-(arm * arm).sum(-1, keepdim=True) / (2 * self.pivot_reach**2))
-        return waves + fade * _turned(arm, self.pivot_matrix)
-
-    def __call__(self, points: Tensor) -> Tensor:
-        straight = _turned(points - self.centre, self.matrix) + self.centre + self.shift
-        return straight + self.bend(points)
-
-    def inverse(self, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Points whose image is ``targets``, and how far off (pixels) the damped fixed point ended."""
-        back = torch.linalg.inv(self.matrix)
-        points = _turned(targets - self.centre - self.shift, back) + self.centre
-        for step in range(12):
-            straight = targets - self.bend(points) - self.centre - self.shift
-            moved = _turned(straight, back) + self.centre
-            points = moved if step < 4 else 0.25 * points + 0.75 * moved
-        return points, (self(points) - targets).norm(dim=-1)
-
-
-def _turned(points: Tensor, matrix: Tensor) -> Tensor:
-    """``matrix [B, 2, 2]`` on ``points [B, P, 2]``."""
-    return torch.bmm(points, matrix.transpose(1, 2))
-
-
-def _rotation(angle: Tensor) -> Tensor:
-    cos, sin = torch.cos(angle), torch.sin(angle)
-    return torch.stack([torch.stack([cos, -sin], -1), torch.stack([sin, cos], -1)], -2)
-
-
-def _smooth_map(
-    dice: _Dice, strength: Tensor, centre: Tensor, reach: Tensor, *, travel: float, wave: float, swing: float
-) -> _SmoothMap:
-    """Draw a map.
-
-    Args:
-        dice: the random source.
-        strength: ``[B]``, 1 for a large change, less for neighbouring frames.
-        centre: ``[B, 2]``, centre of the affine part, pixels.
-        reach: ``[B]``, the size of what moves, pixels; waves and swings are in proportion to it.
-        travel: largest shift at strength 1, in parts of ``reach``.
-        wave: amplitude of the sinusoids at strength 1, in parts of ``reach``.
-        swing: largest angle of the local rotation at strength 1, radians.
-    """
-    batch = len(strength)
-    scale = strength[:, None, None]
-    turn = _rotation(dice.normal(batch) * 0.22 * strength)
-    stretch = torch.eye(2) + dice.normal(batch, 2, 2) * 0.07 * scale
-    zoom = torch.exp(dice.normal(batch) * 0.14 * strength)[:, None, None]
-    length = reach[:, None] * torch.exp(dice.uniform(math.log(0.7), math.log(4.0), batch, 4))
-    direction = dice.uniform(0, 2 * math.pi, batch, 4)
-    frequency = (
-        torch.stack([torch.cos(direction), torch.sin(direction)], -1) * (2 * math.pi / length)[..., None]
-    )
-    height = dice.uniform(0, wave, batch, 4) * length / 4 * dice.chance(0.7, batch, 1)
-    amplitude = dice.normal(batch, 4, 2) * height[..., None] * scale
-    heading = dice.uniform(0, 2 * math.pi, batch)
-    distance = reach * travel * dice.uniform(0, 1, batch) ** 1.5 * strength
-    shift = torch.stack([torch.cos(heading), torch.sin(heading)], -1) * distance[:, None]
-    swung = dice.chance(0.5, batch) * dice.uniform(-swing, swing, batch) * strength
-    pivot = centre + dice.normal(batch, 2) * 0.4 * reach[:, None]
-    return _SmoothMap(
-        matrix=turn @ stretch * zoom,
-        centre=centre[:, None],
-        shift=shift[:, None],
-        frequency=frequency,
-        phase=dice.uniform(0, 2 * math.pi, batch, 1, 4),
-        amplitude=amplitude,
-        pivot=pivot[:, None],
-        pivot_matrix=_rotation(swung) - torch.eye(2),
-        pivot_reach=(reach * dice.uniform(0.2, 0.5, batch))[:, None, None],
-    )
-
-
 @dataclass(frozen=True)
 class _Blob:
     """A star-shaped region: centre + matrix (cos, sin) radius(angle)."""
@@ -173,12 +65,12 @@ class _Blob:
 
     def coverage(self, points: Tensor) -> Tensor:
         """How much of the region is at ``points [B, P, 2]``, 0..1, with a soft edge."""
-        inner = _turned(points - self.centre, torch.linalg.inv(self.matrix))
+        inner = turned(points - self.centre, torch.linalg.inv(self.matrix))
         depth = self.radius_at(torch.atan2(inner[..., 1], inner[..., 0])) - inner.norm(dim=-1)
         scale = torch.linalg.det(self.matrix).abs().sqrt()[:, None]
         return torch.clamp(depth * scale / self.softness + 0.5, 0, 1)
 
-    def outline(self, dice: _Dice, points: int) -> Tensor:
+    def outline(self, dice: Dice, points: int) -> Tensor:
         """Points along the edge, spaced by a smooth random density, ``[B, N, 2]``."""
         batch = len(self.size)
         angle = torch.arange(_OUTLINE_TABLE) * (2 * math.pi / _OUTLINE_TABLE)
@@ -199,7 +91,7 @@ class _Blob:
         return rim @ self.matrix.transpose(1, 2) + self.centre
 
 
-def _blob(dice: _Dice, centre: Tensor, size: Tensor) -> _Blob:
+def _blob(dice: Dice, centre: Tensor, size: Tensor) -> _Blob:
     batch = len(size)
     angle = torch.arange(_OUTLINE_TABLE) * (2 * math.pi / _OUTLINE_TABLE)
     harmonic = torch.arange(2, 8)
@@ -211,7 +103,7 @@ def _blob(dice: _Dice, centre: Tensor, size: Tensor) -> _Blob:
     radius = radius / (radius.square().mean(1, keepdim=True) * math.pi).sqrt()
     aspect = torch.exp(dice.uniform(-0.45, 0.45, batch))
     stretch = torch.diag_embed(torch.stack([aspect, 1 / aspect], -1))
-    matrix = _rotation(dice.uniform(0, 2 * math.pi, batch)) @ stretch * size[:, None, None]
+    matrix = rotation(dice.uniform(0, 2 * math.pi, batch)) @ stretch * size[:, None, None]
     return _Blob(centre[:, None], matrix, radius, dice.uniform(0.8, 2.2, batch, 1), size)
 
 
@@ -230,7 +122,7 @@ class _Material:
 
     def paint(self, points: Tensor, size: int) -> Tensor:
         """Colours ``[B, 3, size, size]`` at material coordinates ``[B, size * size, 2]``."""
-        grid = (_turned(points, self.placing) + self.origin).view(-1, size, size, 2)
+        grid = (turned(points, self.placing) + self.origin).view(-1, size, size, 2)
         both = functional.grid_sample(self.textures, grid, padding_mode="reflection", align_corners=False)
         field = torch.sin((points * self.frequency).sum(-1) + self.phase) * self.sharpness
         blend = torch.sigmoid(field).view(-1, 1, size, size)
@@ -238,13 +130,13 @@ class _Material:
         return (self.mixing @ mixed + self.offset).view(-1, 3, size, size)
 
 
-def _material(dice: _Dice, bank: Tensor, batch: int, shared: Tensor | None = None) -> _Material:
+def _material(dice: Dice, bank: Tensor, batch: int, shared: Tensor | None = None) -> _Material:
     """Draw a material; ``shared [B]`` names the first texture where an object wears its background's."""
     first = dice.below(len(bank), batch) if shared is None else shared
     chosen = torch.stack([first, dice.below(len(bank), batch)], 1)
     textures = bank[chosen.flatten()].view(batch, 6, *bank.shape[2:]).float() / 255
     zoom = torch.exp(dice.uniform(math.log(0.35), math.log(1.25), batch))[:, None, None]
-    placing = _rotation(dice.uniform(0, 2 * math.pi, batch)) * zoom * (2 / TEXTURE_SIZE_PX)
+    placing = rotation(dice.uniform(0, 2 * math.pi, batch)) * zoom * (2 / TEXTURE_SIZE_PX)
     direction = dice.uniform(0, 2 * math.pi, batch)
     frequency = torch.stack([torch.cos(direction), torch.sin(direction)], -1) / dice.uniform(6, 40, batch, 1)
     contrast = torch.exp(dice.uniform(math.log(0.4), math.log(1.3), batch))[:, None, None]
@@ -262,7 +154,7 @@ def _material(dice: _Dice, bank: Tensor, batch: int, shared: Tensor | None = Non
     )
 
 
-def _finish(dice: _Dice, pictures: Tensor, strength: Tensor) -> Tensor:
+def _finish(dice: Dice, pictures: Tensor, strength: Tensor) -> Tensor:
     """Light, lens and grain, drawn anew for each picture."""
     batch, _, size, _ = pictures.shape
     field = dice.normal(batch, 1, 4, 4) * dice.uniform(0, 0.22, batch, 1, 1, 1) * strength.view(-1, 1, 1, 1)
@@ -303,23 +195,23 @@ def draw_pairs(
     Returns:
         The pairs with their truth.
     """
-    dice = _Dice(generator)
+    dice = Dice(generator)
     strength = torch.where(dice.chance(0.6, pairs), 1.0, 0.25) * dice.uniform(0.3, 1.0, pairs)
     whole = torch.exp(dice.uniform(math.log(0.27), math.log(0.85), pairs)) * size
     centre = size / 2 + dice.normal(pairs, 2) * 0.09 * size
     still = torch.zeros(pairs)
-    motion = _smooth_map(dice, strength, centre, whole, travel=0.35, wave=0.25, swing=0.6)
-    frame = _smooth_map(
+    motion = draw_map(dice, strength, centre, whole, travel=0.35, wave=0.25, swing=0.6)
+    frame = draw_map(
         dice, strength * 0.5, centre, torch.full((pairs,), size * 1.0), travel=0.15, wave=0.05, swing=0.0
     )
-    bend = _smooth_map(dice, still + 1, centre, whole, travel=0.0, wave=0.35, swing=0.8)
+    bend = draw_map(dice, still + 1, centre, whole, travel=0.0, wave=0.35, swing=0.8)
     blob = _blob(dice, centre, whole)
 
     outline_first, first_off = bend.inverse(blob.outline(dice, points))
     outline_second, second_off = motion.inverse(outline_first)
     known = ((first_off < _RESIDUAL_MAX_PX) & (second_off < _RESIDUAL_MAX_PX)).float()
 
-    slide = _smooth_map(dice, strength * 0.6, centre, whole, travel=0.2, wave=0.1, swing=0.0)
+    slide = draw_map(dice, strength * 0.6, centre, whole, travel=0.2, wave=0.1, swing=0.0)
     sliding = dice.chance(0.3, pairs)
     same = dice.chance(0.3, pairs)
     body_texture = dice.below(len(bank), pairs)
@@ -329,7 +221,7 @@ def draw_pairs(
     cover_centre = outline_first[torch.arange(pairs), dice.below(points, pairs)] + dice.normal(pairs, 2) * 8
     cover = _blob(dice, cover_centre, whole * dice.uniform(0.25, 0.7, pairs))
     cover_there = dice.chance(0.35, pairs)
-    cover_motion = _smooth_map(dice, strength, cover_centre, whole, travel=0.6, wave=0.1, swing=0.0)
+    cover_motion = draw_map(dice, strength, cover_centre, whole, travel=0.6, wave=0.1, swing=0.0)
     cover_material = _material(dice, bank, pairs)
 
     axis = torch.arange(size) + 0.5

@@ -27,9 +27,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from model.errors import WeightsError
-from model.matcher_network import INNER_OFFSETS_PX, STRIDES, Matcher, carried_offsets, make_queries, window
+from model.matcher_network import INNER_OFFSETS_PX, STRIDES, Matcher, carried_offsets, make_queries
 from model.matcher_pictures import PicturePairs, draw_pairs
 from model.matcher_textures import installed_photographs, texture_bank
+from model.matcher_windows import window
 from model.weights import save as save_weights
 
 _log = logging.getLogger(__name__)

@@ -12,9 +12,9 @@ from model.matcher_network import (
     inner_normals,
     make_queries,
     sample_map,
-    window,
-    window_of_map,
 )
+from model.matcher_windows import window, window_of_map
+from model.network import RotoModel
 from model.weights import base_path, load
 
 HEIGHT, WIDTH, POINTS = 110, 150, 24
@@ -262,13 +262,9 @@ def test_what_does_not_fit_is_refused(untrained: Matcher, change: dict, complain
 def test_trained_weights_follow_a_textured_disc_to_half_a_pixel() -> None:
     if not base_path().exists():
         pytest.skip("no base weights in this checkout")
-    weights = {
-        k[8:]: torch.from_numpy(v) for k, v in load(base_path()).tensors.items() if k.startswith("matcher.")
-    }
-    if not weights:
+    matcher = RotoModel.from_tensors(load(base_path()).tensors).matcher
+    if matcher is None:
         pytest.skip("the base weights hold no matcher")
-    matcher = Matcher()
-    matcher.load_state_dict(weights)
     frames, truth = disc_shot(6, (5.3, -3.7))
     time = np.linspace(0, 1, 6)[:, None, None]
     curved = (1 - time) * truth[0] + time * truth[-1] + 6 * (time * (1 - time)) * np.array([3.0, 4.0])

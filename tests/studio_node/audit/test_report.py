@@ -20,7 +20,6 @@ from studio_node.audit import auditor, reconstruction
 from studio_node.audit.auditor import claimed_plan, run_audit
 from studio_node.audit.canaries import CanaryResult, Claim
 from studio_node.audit.findings import LABEL, Finding
-from studio_node.audit.made_up import fusion
 from studio_node.audit.mechanism import draw_noise
 from studio_node.audit.outward import rehearsal_plan
 from studio_node.audit.reconstruction import attack_made_up_shot
@@ -48,7 +47,7 @@ def quick(monkeypatch):
 
 @pytest.fixture(scope="module")
 def attack():
-    return attack_made_up_shot(claimed_plan(None, None).privacy, draws=3, gap=3)
+    return attack_made_up_shot(claimed_plan(None, None).privacy, draws=3, gap=2)
 
 
 def home(tmp_path):
@@ -79,13 +78,12 @@ def test_without_noise_the_outline_is_rebuilt_and_with_it_is_not(attack):
         assert abs(noised.likeness) < 0.75
 
 
-def test_the_attack_needs_what_the_noise_hides():
-    """The same attack on another network, to see that it is the gradient that gives the outline away."""
-    window_attack = attack_made_up_shot(claimed_plan(None, None).privacy, draws=1, gap=2, network=fusion(2))
-    assert window_attack.releases[0].likeness > 0.9
-    assert window_attack.plate.shape == (160, 160, 3)
-    middle = window_attack.approved.mean(0)
-    assert np.linalg.norm(window_attack.releases[0].points.mean(0) - middle) < 1.0
+def test_the_plate_and_the_outlines_lie_on_each_other(attack):
+    clean = attack.releases[0]
+    assert attack.plate.shape == (160, 160, 3)
+    assert ((attack.approved > -10) & (attack.approved < 170)).all()
+    assert np.linalg.norm(clean.points - attack.approved, axis=1).mean() < 1.0
+    assert np.linalg.norm(attack.predicted - attack.approved, axis=1).mean() < 10.0
 
 
 def test_a_page_can_be_read_without_anything_else_and_says_what_it_is(tmp_path, attack):
@@ -135,6 +133,7 @@ def test_a_report_is_signed_by_the_node_key_and_a_changed_one_is_refused(tmp_pat
 
 def test_the_command_ends_with_the_privacy_guards_status_where_a_claim_fails(tmp_path, monkeypatch):
     planted_bugs.noise_scaled(monkeypatch, 0.9)
+    monkeypatch.setattr(auditor, "check_outward", lambda privacy: [])
     result = CliRunner().invoke(app, ["audit", "--output", str(tmp_path), "--json"])
     assert result.exit_code == EgressError.exit_code
     payload = json.loads(result.stdout)

@@ -8,14 +8,16 @@ from model import public_benchmark as benchmark
 from model.errors import PredictionError, WeightsError
 from model.network import Fusion, RotoModel
 from model.pretrain import pretrain, roughened, train, training_windows, unsteady_hand
+from model.procedural import ShotSettings
 from model.public_benchmark import build_clips, evaluate, of_method, paired_interval, same_matcher
 from model.weights import load
 
 
 @pytest.fixture
 def short_shots(monkeypatch):
-    """Pretraining shots of nine frames with one window per shape."""
-    monkeypatch.setattr(pretraining, "SHOT_FRAMES", 9)
+    """Pretraining shots of nine small frames with one figure."""
+    small = ShotSettings(width=96, height=96, frames=9, parts_chance=0)
+    monkeypatch.setattr(pretraining, "random_settings", lambda rng: small)
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +46,7 @@ def test_training_lowers_the_loss(window_of):
     rng = np.random.default_rng(0)
     windows = [window_of(rng, 3) for _ in range(8)]
     _, early = train(windows, 0, steps=3)
-    _, late = train(windows, 0, steps=60)
+    _, late = train(windows, 0, steps=25)
     assert late < early
 
 

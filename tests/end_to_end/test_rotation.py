@@ -15,7 +15,7 @@ from aggregator.superlink import SuperLinkSettings, wait_until_healthy
 from federation import child_process, keys
 from federation.flower import coordinator
 from federation.flower.bundle import build_bundle
-from federation.flower.coordinator import FederationRun
+from federation.flower.coordinator import FederationRun, RunLostError
 from federation.flower.transport import UnreachableError
 from federation.messages import TrainRequest
 from federation.records import read_reply, request_records
@@ -96,7 +96,7 @@ class Federation:
         def found():
             return next((node for node in self.run.nodes() if node.online and condition(node)), None)
 
-        return self.wait_for(found, "node online")
+        return self.wait_for(found, "node online") or self.wait_for(found, "node online")
 
     def wait_for(self, condition, what, timeout_s=PATIENCE_S):
         deadline = time.monotonic() + timeout_s
@@ -106,19 +106,26 @@ class Federation:
                     return result
             except UnreachableError:
                 pass
+            except (
+                RunLostError
+            ):  # a SuperLink that took a minute to be back; questions of the old run are lost
+                self.run.open()
+                return None
             assert time.monotonic() < deadline, f"no {what} within {timeout_s} s, see {self.folder}"
             time.sleep(0.1)
 
     def exchange(self, node):
-        """Ask as the round loop does: an error of Flower's, as after a restart of the SuperLink, is asked again."""
+        """Ask as the round loop does: after a restart of the SuperLink an error, or a lost run, is asked again."""
         question = request_records(TrainRequest(b"plan", b"instruction", np.zeros(10, np.float32)))
         while True:
-            message = self.wait_for(lambda: self.run.push(node.node_id, question, PATIENCE_S), "question out")
-            reply = self.wait_for(lambda message=message: list(self.run.pull([message])), "reply")[0]
-            if reply.content is not None:
-                return read_reply(reply.content)
-            assert reply.error_code not in (INVALID_BUNDLE, None)
             self.wait_online(lambda one: one.node_id == node.node_id)
+            message = self.wait_for(lambda: self.run.push(node.node_id, question, PATIENCE_S), "question out")
+            replies = message and self.wait_for(
+                lambda message=message: list(self.run.pull([message])), "reply"
+            )
+            if replies and replies[0].content is not None:
+                return read_reply(replies[0].content)
+            assert not replies or replies[0].error_code != INVALID_BUNDLE
 
     def certificate_shown(self):
         context = ssl.create_default_context(cafile=str(self.home / "ca.crt"))

@@ -43,20 +43,15 @@ class Pictures:
 
     def has(self, frame: int) -> bool:
         """Whether the frame's picture can be read; False outside the plate, where keys may lie all the same."""
-        if frame in self._missing or not self.frames.first_frame <= frame <= self.frames.last_frame:
+        if not self.frames.first_frame <= frame <= self.frames.last_frame:
             return False
-        if ("grey", frame, 0) in self._kept:
-            return True
-        picture = self.frames.working(frame)
-        if picture is None:
-            self._missing.add(frame)
-        return picture is not None
+        return self._picture(frame) is not None
 
     def colour(self, frame: int, level: int = 0) -> Image:
         """The picture [h, w, 3] reduced ``level`` times by two (ceil), as `cv2.pyrDown` does."""
         if level:
             return _image(self._keep("colour", frame, level, lambda: self._reduce(frame, level)))
-        picture = self.frames.working(frame)
+        picture = self._picture(frame)
         if picture is None:
             raise PlateError(f"frame {frame} is missing; ask has() before looking at it")
         return picture
@@ -68,6 +63,20 @@ class Pictures:
     def flow(self, start: int, end: int) -> Flow:
         """Dense flow [h, w, 2] from one frame to another, at ``flow_factor`` of the picture's size, in its pixels."""
         return np.asarray(self._keep("flow", start, end, lambda: self._compute_flow(start, end)), np.float32)
+
+    def _picture(self, frame: int) -> Image | None:
+        """The frame's picture, read from disk once while it stays in memory."""
+        key = ("colour", frame, 0)
+        if frame not in self._missing and key not in self._kept:
+            picture = self.frames.working(frame)
+            if picture is None:
+                self._missing.add(frame)
+            else:
+                self._remember(key, picture)
+        if frame in self._missing:
+            return None
+        self._kept.move_to_end(key)
+        return _image(self._kept[key])
 
     def _reduce(self, frame: int, level: int) -> Image:
         return _image(cv2.pyrDown(self.colour(frame, level - 1)))
@@ -93,12 +102,15 @@ class Pictures:
             self._kept.move_to_end(key)
             return self._kept[key]
         made = make()
+        self._remember(key, made)
+        return made
+
+    def _remember(self, key: tuple[str, int, int], made: Image | Flow) -> None:
         self._kept[key] = made
         self._bytes += made.nbytes
         while self._bytes > self._bytes_max and len(self._kept) > 1:
             _, dropped = self._kept.popitem(last=False)
             self._bytes -= dropped.nbytes
-        return made
 
 
 def _image(made: object) -> Image:

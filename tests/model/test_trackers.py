@@ -136,3 +136,25 @@ def test_the_cache_forgets_but_does_not_change_results(disc, frames):
         trackers.dis_closed(small, KEYS, outlines[KEYS]), trackers.dis_closed(frames, KEYS, outlines[KEYS])
     )
     assert len(small._kept) == 1
+
+
+class CountedFrames(ArrayFrames):
+    """Counts how often a picture is read."""
+
+    def __init__(self, frames):
+        super().__init__(frames)
+        self.reads = []
+
+    def working(self, frame):
+        """The picture, counted."""
+        self.reads.append(frame)
+        return super().working(frame)
+
+
+def test_each_picture_is_read_from_disk_once(disc):
+    pictures, outlines = disc
+    counted = CountedFrames([None if i == 3 else p for i, p in enumerate(pictures)])
+    shown = Pictures(counted)
+    for method in METHODS:
+        method(shown, KEYS, outlines[KEYS])
+    assert sorted(counted.reads) == list(range(9))

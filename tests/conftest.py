@@ -1,4 +1,12 @@
+import sys
+from pathlib import Path
+
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent / "end_to_end"))
+from real_federation import real_federation  # a fixture of the whole session, used in several folders
+
+__all__ = ["real_federation"]
 
 
 @pytest.fixture

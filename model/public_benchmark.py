@@ -34,7 +34,7 @@ from model.working import to_working
 SEED_ROOM: Final = "fedroto public benchmark"
 RECIPE: Final = "procedural/1"
 """Name of this recipe; any change of clips, scores or of the procedural generator needs a new one."""
-CLIPS: Final = 12
+CLIPS: Final = 24
 FRAMES: Final = 17
 GAPS: Final = (8, 16)
 """Key distances, in turn over the clips."""

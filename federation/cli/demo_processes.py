@@ -127,16 +127,19 @@ class DemoProcesses:
 
     def _result(self, name: str, status: int, statuses: Sequence[int]) -> dict[str, Any]:
         self._running.pop(name, None)
-        text = (self.logs / f"{name}.json").read_text(errors="replace")
+        out, log = self.logs / f"{name}.json", self.logs / f"{name}.log"
         try:
-            result = json.loads(text)
+            result = json.loads(out.read_text(errors="replace"))
         except ValueError:
-            result = {"error": text[-500:] or "no output"}
-        if status not in statuses or "error" in result:
+            said = log.read_text(errors="replace").splitlines() if log.exists() else []
+            result = {"error": said[-1] if said else "it printed nothing"}
+        if "error" in result:
             raise FedrotoError(
-                f"{name} ended with status {status}: {result.get('error', '?')}",
-                hint=f"its log: {self.logs / f'{name}.log'}",
+                f"{name} ended with status {status}: {result['error']}",
+                hint=result.get("hint") or f"its log: {log}",
             )
+        if status not in statuses:
+            raise FedrotoError(f"{name} ended with status {status}", hint=f"why: {out}")
         return dict(result)
 
 

@@ -134,46 +134,51 @@ def secrets(federation):
                 yield f"{kind} {array.dtype}", data
 
 
-def spellings(secret):
-    """The ways in which bytes could stand in other bytes."""
-    yield secret
-    yield secret.hex().encode()
-    yield secret.hex().upper().encode()
-    for shift in range(3):  # base64 has three phases; the ends depend on the neighbours
-        encoded = base64.b64encode(bytes(shift) + secret)
-        inner = encoded[4 if shift else 0 : -4]
-        yield inner
-        yield inner.translate(bytes.maketrans(b"+/", b"-_"))
-
-
-def spellings_of_a_name(name):
-    yield from spellings(name)
-    yield name[::-1]
-    yield name.decode().encode("utf-16-le")
+def forms_of_a_name(name):
+    """The ways in which a name could stand in other bytes, beside plainly."""
+    yield from (name, name[::-1], name.decode().encode("utf-16-le"))
     for digest in (hashlib.sha256(name), hashlib.md5(name), hashlib.sha1(name)):
         yield digest.digest()
         yield digest.hexdigest().encode()
 
 
-def unpacked(data):
-    """Whatever zlib, gzip or raw deflate makes of the data, wherever a stream could begin."""
+def unpacked(data, depth=2):
+    """Whatever zlib, gzip, hexadecimal and base64 make of the data, wherever they could begin."""
+    if depth == 0:
+        return
+    for out in (*inflated(data), *decoded(data)):
+        yield out
+        yield from unpacked(out, depth - 1)
+
+
+def inflated(data):
     for start in re.finditer(rb"\x78[\x01\x5e\x9c\xda]|\x1f\x8b\x08", data):
         stream = zlib.decompressobj(wbits=47)
         try:
             out = stream.decompress(data[start.start() : start.start() + (1 << 22)], 1 << 24)
         except zlib.error:
             continue
-        if len(out) >= 16:
+        if len(out) >= 8:
             yield out
+
+
+def decoded(data):
+    for run in re.findall(rb"[A-Za-z0-9+/_-]{10,}", data):
+        text = run.replace(b"-", b"+").replace(b"_", b"/")
+        for start in range(4):
+            yield base64.b64decode(text[start:] + b"A" * ((start - len(text)) % 4))
+        for digits in re.findall(rb"[0-9A-Fa-f]{16,}", run):
+            for start in range(2):
+                yield bytes.fromhex(digits[start : start + (len(digits) - start) // 2 * 2].decode())
 
 
 def leaks(data, wanted):
     """Descriptions of the secrets that are found in the data."""
-    places = [data, *unpacked(data)]
+    everything = bytes(9).join([data, *unpacked(data)])
     found = set()
     for what, secret in wanted:
-        forms = spellings(secret) if what.startswith(("pixels ", "data ")) else spellings_of_a_name(secret)
-        if any(form in place for form in forms if len(form) >= 4 for place in places):
+        forms = [secret] if what.startswith(("pixels ", "data ")) else forms_of_a_name(secret)
+        if any(form in everything for form in forms):
             found.add(what)
     return found
 
@@ -195,6 +200,7 @@ def test_nothing_of_a_studios_material_is_on_the_wire(real_federation, sent, ans
         lambda secret: base64.urlsafe_b64encode(secret),
         lambda secret: zlib.compress(b"some of " + secret + bytes(50)),
         lambda secret: zlib.compress(secret * 3, wbits=31),
+        lambda secret: base64.b64encode(zlib.compress(b"a picture" + secret)),
     ],
 )
 def test_the_search_finds_each_kind_of_secret_in_each_form_that_is_planted(real_federation, sent, form):

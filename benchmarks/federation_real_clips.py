@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import time
 from collections.abc import Sequence
@@ -46,6 +47,7 @@ from model.network import Fusion, RotoModel
 from model.weights import base_path, load, unpack
 from studio_node.catalogue import Catalogue, PackEntry
 from studio_node.ingest import ingest
+from studio_node.shot_windows import CutRecipe
 from studio_node.written_shots import make_clip_shots
 
 MODES: tuple[Mode, ...] = ("research", "private")
@@ -69,23 +71,29 @@ def main() -> None:
     found["base"] = [bench.of_model(base, cases, sorted(cases))]
     plan = PlanDefaults().model_dump()
     constants = digest(canonical_json(plan))[:8]
-    moved: dict[str, list[float]] = {}
+    campaigns: dict[str, list[dict[str, Any]]] = {}
     for mode in MODES:
         for repeat in range(arguments.repeats[mode]):
             merged: Scores = {}
             for rotation in arguments.rotations:
-                run = cache / "runs" / f"{weights}-{constants}-{mode}-{rotation}-{repeat}"
-                merged |= bench.trained(run, rotation, mode, cases, packs, moved.setdefault(mode, []))
+                run = (
+                    cache / "runs" / f"{weights}-{constants}-w{arguments.windows}-{mode}-{rotation}-{repeat}"
+                )
+                scores, facts = bench.trained(run, rotation, mode, cases, packs)
+                merged |= scores
+                campaigns.setdefault(mode, []).append({"rotation": rotation, "repeat": repeat} | facts)
             found.setdefault(mode, []).append(merged)
     manifest = json.loads((arguments.clips / "manifest.json").read_text())["clips"]
     clips = sorted({clip for scores in found.get("research", found["base"]) for clip in scores})
     report = {
         "clips": {c["name"]: {"kind": c["object_class"], "suitable": c["suitable"]} for c in manifest},
-        "machine": {"cpu": platform.machine(), "threads": 1, "torch": torch.__version__, "gpu": None},
+        "machine": {"cpu": platform.machine(), "cores": os.cpu_count(), "threads": 1, "gpu": None},
+        "torch": torch.__version__,
+        "windows_per_clip_max": arguments.windows,
         "command": "python -m benchmarks.federation_real_clips --clips CLIPS --eval EVAL --work SCRATCH",
         "plan": plan,
         "base": {"fusion": weights, "frozen": frozen_digest(tensors)[:12]},
-        "weights_moved": moved,
+        "campaigns": campaigns,
         "scores": {name: [{c: r[c] for c in clips} for r in runs] for name, runs in found.items()},
         "summary": summarise(found, {c["name"] for c in manifest if c["suitable"]}, clips),
     }
@@ -118,7 +126,8 @@ class _Bench:
         todo = [clip for clip in self._clips if not (plates / clip).exists()]
         if todo:
             make_clip_shots(self._arguments.clips, todo, plates)
-        report = ingest(home, [plates], SHOW, progress=_tell)
+        recipe = CutRecipe(windows=self._arguments.windows)
+        report = ingest(home, [plates], SHOW, recipe=recipe, progress=_tell)
         if report.rejected:
             raise SystemExit(f"clips were rejected: {report.rejected}")
         with Catalogue.open(home) as catalogue:
@@ -166,9 +175,8 @@ class _Bench:
         mode: Mode,
         cases: dict[str, list[ClipCase]],
         packs: dict[str, PackEntry],
-        moved: list[float],
-    ) -> Scores:
-        """Train one rotation's federation, unless that was done, and score it on the clips left out."""
+    ) -> tuple[Scores, dict[str, Any]]:
+        """Train one rotation's federation, unless that was done; its scores on the clips left out, and facts."""
         done = run / "scores.json"
         if not done.exists():
             started = time.process_time()
@@ -199,8 +207,7 @@ class _Bench:
             )
             _tell(f"rotation {rotation} {mode}: {time.process_time() - started:.0f} CPU-s")
         kept = json.loads(done.read_text())
-        moved.append(round(kept["moved"], 3))
-        return dict(kept["scores"])
+        return kept.pop("scores"), kept
 
 
 def _tell(line: str) -> None:
@@ -219,6 +226,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rotations", type=_integers, default=[0, 1, 2, 3, 4])
     parser.add_argument("--repeats", type=int, default=3, help="research campaigns per rotation")
     parser.add_argument("--private-repeats", type=int, default=2, help="campaigns with noise per rotation")
+    parser.add_argument(
+        "--windows", type=int, default=12, help="per clip at most; a studio's ingest cuts up to 32"
+    )
     parser.add_argument("--only", type=lambda text: text.split(","), help="these clips, for a quick look")
     arguments = parser.parse_args()
     arguments.repeats = {"research": arguments.repeats, "private": arguments.private_repeats}

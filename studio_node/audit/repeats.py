@@ -18,7 +18,7 @@ from studio_node.audit.bounds import cosine_ceiling
 from studio_node.audit.findings import Finding
 from studio_node.audit.mechanism import ALARM, draw_noise
 
-PROCESSES, STEPS_EACH, PROCESS_S = 2, 2, 120.0
+PROCESSES, STEPS_EACH, PROCESS_S = 2, 2, 600.0
 Rows = NDArray[np.float64]
 
 

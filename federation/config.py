@@ -25,6 +25,8 @@ STUDIO_CONFIG, FEDERATION_CONFIG = "studio.toml", "federation.toml"
 ShowName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Settings = TypeVar("Settings", bound=BaseModel)
+PLAIN_WORDS = {"extra_forbidden": "there is no such setting", "missing": "this setting is missing"}
+"""For what pydantic says of a key rather than of its value."""
 
 
 class _Frozen(BaseModel):
@@ -202,7 +204,8 @@ def _validated(cls: type[Settings], fields: Mapping[str, Any], source: str) -> S
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"])) or "the whole"
-        raise ConfigError(f"{source}: {where}: {first['msg']}", hint=_nearest_key(cls, first)) from error
+        what = PLAIN_WORDS.get(first["type"], first["msg"])
+        raise ConfigError(f"{source}: {where}: {what}", hint=_nearest_key(cls, first)) from error
 
 
 def _nearest_key(cls: type[BaseModel], detail: object) -> str | None:

@@ -188,7 +188,7 @@ def test_an_unknown_key_in_either_settings_file_is_named_with_its_file(refused, 
         path.write_text("quorom = 2\n" + path.read_text())
         error = refused(*line, status=2)
         assert settings in error["error"]
-        assert "quorom" in error["error"]
+        assert "quorom: there is no such setting" in error["error"]
     assert "quorum" in error["hint"]
 
 

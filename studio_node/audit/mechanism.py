@@ -9,6 +9,7 @@ whole self-test cries wolf less than once in a million runs. Deterministic check
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -139,18 +140,16 @@ def noise_findings(alone: Rows, beside: Rows, reach: float, noise_multiplier: fl
             )
         )
     both = np.concatenate([alone, beside])
-    rate = float(np.mean(np.abs(both) > TAIL))
-    expected = float(2 * (1 - _normal_below(TAIL)))
-    chance = at_most(int(np.count_nonzero(np.abs(both) > TAIL)), both.size, expected)
+    beyond = int(np.count_nonzero(np.abs(both) > TAIL))
+    expected = 2 * (1 - NormalDist().cdf(TAIL))
     findings.append(
-        Finding(
+        Finding.below(
             "tails",
             "Does the noise reach far enough out?",
-            rate,
-            expected,
-            chance > ALARM,
-            f"share of draws beyond {TAIL} standard deviations (measured, expected); noise cut off there would tell "
-            "with certainty that a shot was in",
+            _least(both.size, expected) / max(beyond, 1e-300),
+            1.0,
+            f"{beyond} of {both.size} lie beyond {TAIL} standard deviations, {expected * both.size:.0f} expected: "
+            "the fewest that are honest, as a share of them. Noise cut off there would give shots away with certainty",
         )
     )
     steps, weights = both.shape
@@ -245,7 +244,10 @@ def _fixed(windows: list[Any]) -> Shot:
     return lambda: windows
 
 
-def _normal_below(value: float) -> float:
-    from statistics import NormalDist
-
-    return NormalDist().cdf(value)
+def _least(draws: int, rate: float) -> int:
+    """Return how few of so many draws may honestly lie in the tails: fewer have a chance of at most ``ALARM``."""
+    low, high = 0, int(draws * rate)
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (middle + 1, high) if at_most(middle, draws, rate) <= ALARM else (low, middle)
+    return low

@@ -140,7 +140,7 @@ class Wire:
 
     def start_runner(self, studio):
         self.run_python(f"{studio}-runner", RUNNER, str(self.studio_folder(studio) / "run"))
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 120
         while not (self.studio_folder(studio) / "run" / "runner.sock").exists():
             assert time.monotonic() < deadline
             time.sleep(0.05)

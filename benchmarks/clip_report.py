@@ -16,6 +16,8 @@ BEST = "best classical per clip, hindsight"
 PAIRS = (
     ("research", "base"),
     ("private", "base"),
+    ("control", "base"),
+    ("private", "control"),
     ("private", "research"),
     ("base", "lk_closed"),
     ("research", "lk_closed"),
@@ -31,6 +33,7 @@ TITLES = {
     "base": "base weights",
     "research": "federated, no noise (research mode, NOT PRIVATE)",
     "private": "federated, with noise (plan's defaults)",
+    "control": "control: base moved at random as far as the noise moves it",
 }
 
 

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 import torch
 
 from benchmarks.clip_cases import (
@@ -44,7 +45,7 @@ from federation.config import PlanDefaults, StudioConfig
 from federation.documents import canonical_json, digest
 from federation.model_spec import base_model_spec, frozen_digest, pack_trainable, packed_digest
 from model.network import Fusion, RotoModel
-from model.weights import base_path, load, unpack
+from model.weights import base_path, load, pack, unpack
 from studio_node.catalogue import Catalogue, PackEntry
 from studio_node.ingest import ingest
 from studio_node.shot_windows import CutRecipe
@@ -83,6 +84,12 @@ def main() -> None:
                 merged |= scores
                 campaigns.setdefault(mode, []).append({"rotation": rotation, "repeat": repeat} | facts)
             found.setdefault(mode, []).append(merged)
+    if "private" in campaigns:
+        length = float(np.mean([facts["moved"] for facts in campaigns["private"]]))
+        found["control"] = [
+            bench.of_model(moved_at_random(base, length, seed), cases, sorted(cases))
+            for seed in range(arguments.controls)
+        ]
     manifest = json.loads((arguments.clips / "manifest.json").read_text())["clips"]
     clips = sorted({clip for scores in found.get("research", found["base"]) for clip in scores})
     report = {
@@ -208,6 +215,15 @@ class _Bench:
             _tell(f"rotation {rotation} {mode}: {time.process_time() - started:.0f} CPU-s")
         kept = json.loads(done.read_text())
         return kept.pop("scores"), kept
+
+
+def moved_at_random(base: RotoModel, length: float, seed: int) -> RotoModel:
+    """The base with its fusion weights moved by a random vector of this norm: what noise alone does."""
+    packed = pack(base.fusion)
+    noise = np.random.default_rng(seed).standard_normal(packed.size)
+    fusion = Fusion()
+    unpack(fusion, (packed + noise * (length / np.linalg.norm(noise))).astype(np.float32))
+    return RotoModel(fusion)
 
 
 def _tell(line: str) -> None:

@@ -94,7 +94,8 @@ def _weights(fusion: Fusion) -> np.ndarray:
 
 @pytest.mark.parametrize(("clip", "clipped"), [(0.05, {5}), (1.6, set(range(6))), (1e3, {0})])
 def test_a_step_is_the_definition_written_down_on_the_real_network(recorded, clip, clipped):
-    # every shot clipped, some (which depends on the windows drawn), none; a large rate keeps float32 weights from hiding the difference
+    # every shot clipped, some (which depends on the windows drawn), none;
+    # a large rate keeps float32 weights from hiding the difference
     settings = _settings(max_grad_norm=clip, noise_multiplier=0.1 / clip, learning_rate=50.0)
     shots = [_shot(seed) for seed in range(5)]
     trained, reference = _fusion(), _fusion()

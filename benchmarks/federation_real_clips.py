@@ -245,6 +245,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--windows", type=int, default=12, help="per clip at most; a studio's ingest cuts up to 32"
     )
+    parser.add_argument(
+        "--controls", type=int, default=5, help="random movements of the base to compare with"
+    )
     parser.add_argument("--only", type=lambda text: text.split(","), help="these clips, for a quick look")
     arguments = parser.parse_args()
     arguments.repeats = {"research": arguments.repeats, "private": arguments.private_repeats}

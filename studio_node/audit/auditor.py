@@ -29,7 +29,7 @@ from studio_node.audit.canaries import (
 from studio_node.audit.mechanism import check_mechanism
 from studio_node.audit.outward import check_outward
 from studio_node.audit.reconstruction import attack_made_up_shot
-from studio_node.audit.repeats import Restarts, repeat_findings
+from studio_node.audit.repeats import Restart, repeat_findings
 from studio_node.audit.report import AuditFiles, AuditReport, write_report
 
 DEFAULT_TIER = "s"
@@ -85,15 +85,15 @@ def run_audit(
         raise PlanError(f"an audit has the levels 1, 2 and 3, not {level}")
     claimed = claimed_plan(plan, home)
     key: PrivateKey | None = None if home is None else load_node_key(StudioHome(home).node_key).private
-    restarts = Restarts(claimed.privacy)
+    restart = Restart(claimed.privacy)
     try:
         progress("level 1: the mechanism, worst-case neighbours, 400,000 draws")
         findings, noise = check_mechanism(claimed.privacy)
-        progress("level 1: what leaves the real round; restarted processes")
+        progress("level 1: what leaves the real round; a restarted process")
         findings += check_outward(claimed.privacy)
-        findings += repeat_findings(noise, restarts.rows())
+        findings += repeat_findings(noise, restart.rows())
     finally:
-        restarts.stop()
+        restart.stop()
     results: list[CanaryResult] = []
     if level >= 2:
         for claim in _claims(claimed, canaries):

@@ -18,47 +18,45 @@ from studio_node.audit.bounds import cosine_ceiling
 from studio_node.audit.findings import Finding
 from studio_node.audit.mechanism import ALARM, draw_noise
 
-PROCESSES, STEPS_EACH, PROCESS_S = 2, 2, 600.0
+STEPS_EACH, PROCESS_S = 2, 600.0
 Rows = NDArray[np.float64]
 
 
-class Restarts:
-    """New processes that draw noise through the same code from the same beginning; started at once, read later."""
+class Restart:
+    """A new process that draws noise through the same code, and this one's own first draws to compare it with.
+
+    Must be made before this process draws anything else: a generator that is seeded at the start of a process then
+    stands where the new one's does. The process runs beside other work until its noise is asked for.
+    """
 
     def __init__(self, privacy: PrivacyConstants) -> None:
         command = [sys.executable, "-m", "studio_node.audit.repeats", privacy.model_dump_json()]
-        self._children = [
-            subprocess.Popen(
-                command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL
-            )
-            for _ in range(PROCESSES)
-        ]
+        self._child = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        self._own = _first_draws(privacy)
 
     def rows(self) -> Rows:
-        """Wait for them; returns [processes * steps, weights] of standardised noise.
+        """Wait for it; returns [2 * STEPS_EACH, weights] of standardised noise: this process's, then the new one's.
 
         Raises:
-            FedrotoError: a process failed or took too long.
+            FedrotoError: it failed or took too long.
         """
-        rows = []
         try:
-            for child in self._children:
-                out, err = child.communicate(timeout=PROCESS_S)
-                if child.returncode:
-                    raise FedrotoError(f"a restarted process of the audit failed: {err.decode()[-300:]}")
-                drawn = np.frombuffer(base64.b64decode(out), np.float64)
-                rows.append(drawn.reshape(STEPS_EACH, -1))
+            out, err = self._child.communicate(timeout=PROCESS_S)
         except subprocess.TimeoutExpired as error:
             raise FedrotoError(f"a restarted process of the audit took more than {PROCESS_S:g} s") from error
         finally:
             self.stop()
-        return np.concatenate(rows)
+        if self._child.returncode:
+            raise FedrotoError(f"a restarted process of the audit failed: {err.decode()[-300:]}")
+        drawn = np.frombuffer(base64.b64decode(out), np.float64)
+        return np.concatenate([self._own, drawn.reshape(STEPS_EACH, -1)])
 
     def stop(self) -> None:
-        """End what is left of them."""
-        for child in self._children:
-            child.kill()
-            child.wait()
+        """End what is left of it."""
+        self._child.kill()
+        self._child.wait()
 
 
 def repeat_findings(rows: Rows, restarted: Rows) -> list[Finding]:
@@ -66,7 +64,7 @@ def repeat_findings(rows: Rows, restarted: Rows) -> list[Finding]:
 
     Args:
         rows: [steps, weights] of several trainers in this process; both tensors of the probe in one row.
-        restarted: [steps, weights] of new processes.
+        restarted: [steps, weights], the first draws of this process and of a new one.
     """
     every = np.concatenate([rows, restarted])
     halves = every.reshape(2 * len(every), -1)  # the two tensors of a step, apart
@@ -84,7 +82,7 @@ def repeat_findings(rows: Rows, restarted: Rows) -> list[Finding]:
             1.0 if silent else largest,
             cosine_ceiling(halves.shape[1], ALARM / pairs),
             f"largest likeness (cosine) among {pairs} pairs: {len(rows)} steps of new trainers, all seeded alike "
-            f"before, and {len(restarted)} steps of {PROCESSES} restarted processes",
+            f"before, and the first {len(restarted)} of this process and a restarted one",
         ),
         Finding.below(
             "neighbouring weights",
@@ -99,8 +97,11 @@ def repeat_findings(rows: Rows, restarted: Rows) -> list[Finding]:
 def main(constants: str) -> None:
     """Be a restarted process: draw, and write the noise to standard output."""
     privacy = PrivacyConstants.model_validate_json(constants)
-    rows = draw_noise(privacy, with_shot=False, trainers=1, steps=STEPS_EACH)
-    sys.stdout.write(base64.b64encode(rows.tobytes()).decode())
+    sys.stdout.write(base64.b64encode(_first_draws(privacy).tobytes()).decode())
+
+
+def _first_draws(privacy: PrivacyConstants) -> Rows:
+    return draw_noise(privacy, with_shot=False, trainers=1, steps=STEPS_EACH)
 
 
 if __name__ == "__main__":

@@ -7,10 +7,10 @@ import planted_bugs
 import pytest
 
 from federation.plan import PrivacyConstants
-from studio_node.audit import mechanism, outward, repeats
+from studio_node.audit import mechanism, outward
 from studio_node.audit.mechanism import check_mechanism, draw_noise, noise_findings
 from studio_node.audit.outward import check_outward
-from studio_node.audit.repeats import STEPS_EACH, Restarts, repeat_findings
+from studio_node.audit.repeats import STEPS_EACH, Restart, repeat_findings
 
 PLAN = PrivacyConstants(
     sample_rate=0.25, windows_per_shot=4, max_grad_norm=0.5, noise_multiplier=2.0, steps_per_round=5
@@ -101,12 +101,11 @@ def test_a_seed_at_the_start_of_a_process_is_caught():
     assert "repeats" in {f.name for f in repeat_findings(rows, rows[1:3]) if not f.holds}
 
 
-def test_a_restarted_process_draws_other_noise(monkeypatch):
-    monkeypatch.setattr(repeats, "PROCESSES", 1)  # beside this one
-    rows = Restarts(PLAN).rows()
-    assert rows.shape == (STEPS_EACH, mechanism.WEIGHTS)
+def test_a_restarted_process_draws_other_noise():
+    rows = Restart(PLAN).rows()
+    assert rows.shape == (2 * STEPS_EACH, mechanism.WEIGHTS)
     assert rows.std() == pytest.approx(1, abs=0.05)
-    assert all(f.holds for f in repeat_findings(draw_noise(PLAN, with_shot=False, trainers=1, steps=2), rows))
+    assert all(finding.holds for finding in repeat_findings(rows[:STEPS_EACH], rows[STEPS_EACH:]))
 
 
 def test_noise_that_is_cut_off_is_caught(monkeypatch):

@@ -28,7 +28,7 @@ from studio_node.audit.report import AuditReport, read_signed, write_report
 NOW = 1_700_000_000
 
 
-class NoRestarts:
+class NoRestart:
     """In place of new processes, which take seconds each; they have a test of their own."""
 
     def __init__(self, privacy) -> None:
@@ -42,7 +42,7 @@ class NoRestarts:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    monkeypatch.setattr(auditor, "Restarts", NoRestarts)
+    monkeypatch.setattr(auditor, "Restart", NoRestart)
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ import ctypes
 import errno
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -29,26 +30,19 @@ def isolated(command: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def require_permission() -> None:
-    """Check, in a child process, that this machine lets this user make a network namespace.
+    """Check that this machine lets this user make a network namespace.
+
+    Tried in a new process: a fork of this one may bring threads (gRPC starts some), and the kernel gives a process with
+    threads no user namespace.
 
     Raises:
         FedrotoError: it does not; says what the kernel answered and what to do.
     """
-    child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            leave_network()
-            status = 0
-        except OSError as error:
-            status = error.errno or 1
-        finally:
-            os._exit(status)
-    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    if status:
+    tried = subprocess.run(isolated(("true",)), stderr=subprocess.PIPE, text=True, check=False)
+    if tried.returncode:
         raise FedrotoError(
-            f"this machine does not let this user make a network namespace ({errno.errorcode.get(status, status)}: "
-            f"{os.strerror(abs(status))}); nothing was started",
+            f"this machine does not let this user make a network namespace ({tried.stderr.strip()}); "
+            "nothing was started",
             hint="use the systemd units of docs/deployment.md, which need no such right, or allow user namespaces "
             "(sysctl kernel.unprivileged_userns_clone, kernel.apparmor_restrict_unprivileged_userns, "
             "user.max_user_namespaces); without --isolate the runner keeps the network",
@@ -79,7 +73,10 @@ def leave_network() -> None:
 def main(command: list[str]) -> None:
     """Leave the network, then become the program."""
     parent = os.getppid()
-    leave_network()
+    try:
+        leave_network()
+    except OSError as error:
+        sys.exit(f"{errno.errorcode.get(error.errno or 0, error.errno)}: {error.strerror}")
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)  # new credentials have cleared what the supervisor set
     if os.getppid() != parent:
         sys.exit(1)

@@ -15,11 +15,10 @@ import pytest
 from federation.errors import FedrotoError, RefusalCode
 from federation.messages import TrainUpdate
 from studio_node import network_namespace, node
-from studio_node.network_namespace import isolated, leave_network, require_permission
+from studio_node.network_namespace import isolated, require_permission
 from studio_node.runner_client import ask_runner
 
 ROOT = Path(__file__).parents[2]
-NOBODY, PR_SET_DUMPABLE = 65534, 4
 PROBE = """
 import json, socket, sys
 from studio_node.isolation import isolation_here
@@ -38,6 +37,21 @@ try:
 except OSError:
     pass
 print(json.dumps([answers, isolation_here().isolated]))
+"""
+PLAIN_USER = """
+import ctypes, os, socket, sys
+from studio_node.network_namespace import leave_network
+NOBODY, PR_SET_DUMPABLE = 65534, 4
+os.setgid(NOBODY)
+os.setuid(NOBODY)
+ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 1)  # as after a login: /proc/self is the user's own
+try:
+    leave_network()
+except PermissionError:
+    sys.exit(print("EPERM"))
+assert (os.getuid(), os.getgid()) == (NOBODY, NOBODY)
+with socket.socket() as probe:
+    print("unreachable" if probe.connect_ex(("127.0.0.1", int(sys.argv[1]))) else "reached")
 """
 
 
@@ -86,25 +100,14 @@ def test_no_address_answers_from_inside_and_outside_the_same_probe_finds_one(lis
 def test_a_plain_user_can_do_it_too(listener):
     if os.geteuid() != 0:
         pytest.skip("the other tests run as a plain user already")
-    child = os.fork()
-    if child == 0:
-        outcome = 1
-        try:
-            os.setgid(NOBODY)
-            os.setuid(NOBODY)
-            ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 1)  # as after a login: /proc/self is the user's own
-            leave_network()
-            assert (os.getuid(), os.getgid()) == (NOBODY, NOBODY)
-            with socket.socket() as probe:
-                outcome = 0 if probe.connect_ex(("127.0.0.1", listener)) else 2
-        except PermissionError:
-            outcome = 3
-        finally:
-            os._exit(outcome)
-    outcome = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    if outcome == 3:
+    # A new process: one forked from this may have threads, and a process with threads gets no user namespace.
+    done = subprocess.run(
+        (sys.executable, "-c", PLAIN_USER, str(listener)),
+        capture_output=True, text=True, cwd=ROOT, timeout=60, check=False,
+    )  # fmt: skip
+    if done.stdout.startswith("EPERM"):
         pytest.skip("this kernel lets no plain user make a user namespace")
-    assert outcome == 0
+    assert (done.stdout, done.returncode) == ("unreachable\n", 0), done.stderr
 
 
 def test_the_isolated_runner_answers_on_its_socket_and_reaches_nothing(studio, listener):
@@ -181,10 +184,8 @@ def _runs(process: int) -> bool:
 
 
 def test_where_it_is_not_permitted_nothing_starts_and_the_reason_is_said(studio, monkeypatch):
-    def refused() -> None:
-        raise PermissionError(1, "Operation not permitted")
-
-    monkeypatch.setattr(network_namespace, "leave_network", refused)
+    refused = (sys.executable, "-c", "raise SystemExit('EPERM: Operation not permitted')")
+    monkeypatch.setattr(network_namespace, "isolated", lambda _: refused)
     monkeypatch.setattr(node, "supervise", lambda *_, **__: pytest.fail("something was started"))
     with pytest.raises(FedrotoError, match=r"EPERM.*nothing was started") as raised:
         node.run(studio.home, progress=lambda _: None, isolate=True)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
 import torch
@@ -46,6 +47,8 @@ class OutlinePrediction:
         confidence: [T] 0..1, 1 at keys.
         log_scale: [T, M] log of the expected error in pixels.
         next_key: the frame most worth a key: the largest expected error; None if every frame has a key.
+        method: the name in `model.methods` that placed the frames between.
+        key_errors: where methods were compared, each one's measured error at the keys, outline sizes.
     """
 
     frames: NDArray[np.int64]
@@ -53,6 +56,24 @@ class OutlinePrediction:
     confidence: Points
     log_scale: Points
     next_key: int | None
+    method: str = "model"
+    key_errors: Mapping[str, float] = field(default_factory=dict)
+
+
+class OutlineMethod(Protocol):
+    """A way to place an outline between its keys; arguments and result as in `predict_outline`."""
+
+    def __call__(
+        self,
+        frames: Pictures,
+        key_frames: KeyFrames,
+        key_points: Points,
+        progress: Progress | None = None,
+        *,
+        interpolation: Points | None = None,
+    ) -> OutlinePrediction:
+        """Place every frame from the first to the last key."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -65,6 +86,7 @@ class ShapePrediction:
         feather: [T, N, 3, 2] feather offsets turned and scaled with the outline; None where there is none.
         confidence: [T] 0..1, 1 at keys.
         next_key: the frame most worth a key; None if every frame has one.
+        method, key_errors: see `OutlinePrediction`.
     """
 
     frames: NDArray[np.int64]
@@ -72,6 +94,8 @@ class ShapePrediction:
     feather: Points | None
     confidence: Points
     next_key: int | None
+    method: str = "model"
+    key_errors: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass
@@ -145,8 +169,32 @@ def predict_outline(
             points[between], expected[between] = fuse(model, seen, reference)
         if progress is not None:
             progress(last - times[0] + 1, len(points))
-    _doubt_missing(pictures, times, expected)
     points, expected = points[:, ::refinement], expected[:, ::refinement]
+    return finished_outline(pictures, times, key_points, points, expected, sizes)
+
+
+def finished_outline(
+    pictures: Pictures,
+    times: list[int],
+    key_points: Points,
+    points: Points,
+    expected: Points,
+    sizes: Points,
+    *,
+    method: str = "model",
+) -> OutlinePrediction:
+    """What is said of every frame once its points are placed: exact keys, confidence, the next key.
+
+    Args:
+        pictures: the shot; frames without a picture are doubted.
+        times: [K] the keys' frames.
+        key_points: [K, M, 2] plate pixels.
+        points: [T, M, 2] plate pixels, all frames from the first to the last key; changed.
+        expected: [T, M] error expected, outline sizes; changed.
+        sizes: [T] outline size in pixels.
+        method: the name of what placed the points.
+    """
+    _doubt_missing(pictures, times, expected)
     points[np.array(times) - times[0]] = key_points
     error = expected.mean(axis=1)
     error[np.array(times) - times[0]] = 0.0
@@ -156,6 +204,7 @@ def predict_outline(
         confidence=1.0 / (1.0 + (error / TOLERANCE) ** 2),
         log_scale=np.log(expected * sizes[:, None]),
         next_key=times[0] + int(error.argmax()) if len(points) > len(times) else None,
+        method=method,
     )
 
 
@@ -168,7 +217,7 @@ def fuse(model: RotoModel, evidence: SpanEvidence, reference: SpanReference) -> 
 
 
 def predict_shape(
-    model: RotoModel,
+    method: RotoModel | OutlineMethod,
     frames: FrameSource | Pictures,
     shape: Shape,
     progress: Progress | None = None,
@@ -178,11 +227,11 @@ def predict_shape(
     """Predict a shape between its keys on the artist's own points, tangents and feather.
 
     Args:
-        model: the weights.
+        method: the weights of a model, or another way to place the outline (`model.methods`).
         frames: the shot.
         shape: at least two keys on different frames.
         progress: called after every span.
-        memory: see `predict_outline`.
+        memory: of the model, see `predict_outline`.
 
     Returns:
         Controls on screen; exact at the artist's keys, same points in the same order.
@@ -205,15 +254,17 @@ def predict_shape(
     per_segment = int(np.clip(-(-SHAPE_SAMPLES // shape.points), low, high))
     samples = outline(controls, shape.kind, shape.closed, per_segment)
     key_rows = np.array(times) - times[0]
-    predicted = predict_outline(
-        model, frames, times, samples[key_rows], progress, interpolation=samples, memory=memory
-    )
+    place = partial(predict_outline, method, memory=memory) if isinstance(method, RotoModel) else method
+    pictures = frames if isinstance(frames, Pictures) else Pictures(frames)
+    predicted = place(pictures, times, samples[key_rows], progress, interpolation=samples)
     fitted = controls.copy()
-    between = np.setdiff1d(np.arange(len(every)), key_rows)
+    moved = predicted.points - samples
+    # Where nothing moves the artist's own interpolation stands, to the last bit.
+    between = np.setdiff1d(np.flatnonzero(moved.any(axis=(1, 2))), key_rows)
     if len(between):
         fitted[between] = fit_controls(
             controls[between],
-            predicted.points[between] - samples[between],
+            moved[between],
             kind=shape.kind,
             closed=shape.closed,
             samples_per_segment=per_segment,
@@ -225,6 +276,8 @@ def predict_shape(
         carried_feather(shape, every, controls, fitted),
         predicted.confidence,
         predicted.next_key,
+        predicted.method,
+        predicted.key_errors,
     )
 
 

@@ -7,7 +7,7 @@ temporal distance.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Final
 
@@ -21,7 +21,7 @@ from model.pictures import Pictures
 from model.trackers_dis import dis_chain
 from model.trackers_lk import lk_chain
 from model.trackers_planar import planar_chain
-from model.tracks import Chain, Points, blend, track_span
+from model.tracks import Chain, Points, SpanTracks, blend, track_span
 
 KeyFrames = Sequence[int] | NDArray[np.int64]
 SHORTEST_SPAN: Final = 2
@@ -69,6 +69,16 @@ def track_closed(
     """Run one tracker over all spans; where a key's picture is missing, Nuke's interpolation stands in."""
     pictures = frames if isinstance(frames, Pictures) else Pictures(frames)
     points = smooth(key_frames, key_points)
+    for between, tracks in closed_spans(pictures, key_frames, key_points, chain):
+        if tracks is not None:
+            points[between] = blend(tracks)
+    return points
+
+
+def closed_spans(
+    pictures: Pictures, key_frames: KeyFrames, key_points: Points, chain: Chain
+) -> Iterator[tuple[slice, SpanTracks | None]]:
+    """Track every span that has frames between its keys: its rows, and its tracks or None without a key's picture."""
     straight = linear(key_frames, key_points)
     origin = int(key_frames[0])
     for index, (first, last) in enumerate(pairwise(key_frames)):
@@ -76,10 +86,7 @@ def track_closed(
             continue
         between = slice(int(first) - origin + 1, int(last) - origin)
         keys = key_points[index : index + 2]
-        tracks = track_span(pictures, chain, int(first), int(last), keys, straight[between])
-        if tracks is not None:
-            points[between] = blend(tracks)
-    return points
+        yield between, track_span(pictures, chain, int(first), int(last), keys, straight[between])
 
 
 def check_keys(key_frames: KeyFrames, key_points: Points) -> None:

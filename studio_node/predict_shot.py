@@ -8,7 +8,7 @@ rest goes on; a frame whose picture is missing is predicted without it, with low
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from model.errors import ModelError, PlateError, PredictionError
 from model.formats import nuke, roto_json
 from model.frames import FrameSource
 from model.keyframes import Keyed, default_slopes
+from model.methods import CLASSICAL, Method, method_named
 from model.network import RotoModel
 from model.pictures import Pictures
 from model.predict import ShapePrediction, predict_shape
@@ -47,6 +48,8 @@ class PredictedShape:
         artist_keys: frames that the artist keyed.
         missing: frames among them without a picture.
         next_key: the frame most worth a key, or None where every frame has one.
+        method: what placed the frames between the keys.
+        key_errors: with ``best``, each method's error at keys left out in turn, outline sizes; else empty.
         seconds: that it took.
     """
 
@@ -56,6 +59,8 @@ class PredictedShape:
     artist_keys: tuple[int, ...]
     missing: tuple[int, ...]
     next_key: int | None
+    method: str
+    key_errors: Mapping[str, float]
     seconds: float
 
 
@@ -68,14 +73,16 @@ class PredictionReport:
         shapes: those that were predicted.
         rejected: those that were not, each with the reason.
         problems: frames of the plate that are missing or damaged.
-        weights: where the weights came from.
+        method: the one asked for.
+        weights: where the weights came from; None for a method that needs none.
     """
 
     output: Path
     shapes: tuple[PredictedShape, ...]
     rejected: tuple[Rejected, ...]
     problems: tuple[str, ...]
-    weights: str
+    method: Method
+    weights: str | None
 
 
 def predict_shot(
@@ -83,6 +90,7 @@ def predict_shot(
     shapes_file: Path,
     output: Path,
     *,
+    method: Method = "model",
     weights: Path | None = None,
     shapes: Sequence[str] = (),
     every: int = 1,
@@ -97,6 +105,7 @@ def predict_shot(
         shapes_file: the artist's keys, ``.nk`` or ``.json``.
         output: the file to write, ``.nk`` or ``.json``. A Nuke script from a Nuke script is the artist's, byte by
             byte, with new Roto nodes added.
+        method: how to place the frames between the keys, see ``model.methods``.
         weights: a release's folder, a weights file, or None for the base weights of the package.
         shapes: paths or names of the shapes to predict; none for all.
         every: write a predicted key on every n-th frame after a key of the artist's; 1 on each.
@@ -118,14 +127,15 @@ def predict_shot(
         shapes_file, width=plate.width, height=plate.height, trust_plate_size=trust_plate_size
     )
     wanted = [drawn.find(name) for name in shapes] if shapes else list(drawn.shapes)
-    model, source = load_model(weights)
+    model, source = (None, None) if method in CLASSICAL else load_model(weights)
+    place = method_named(method, model)
     pictures = Pictures(Beyond.around(plate, wanted))
     predicted, reports, rejected = [], [], []
     for shape in wanted:
         started = time.monotonic()
         try:
             keyed = _artists_own(shape, plate)
-            prediction = predict_shape(model, pictures, keyed, _told(progress, shape.path))
+            prediction = predict_shape(place, pictures, keyed, _told(progress, shape.path))
         except (ModelError, FedrotoError) as error:
             rejected.append(Rejected.because(shape.path, error))
             continue
@@ -138,7 +148,7 @@ def predict_shot(
         )
     write_atomic(output, _written(output, shapes_file, drawn, predicted))
     problems = tuple(str(problem) for problem in plate.problems)
-    return PredictionReport(output, tuple(reports), tuple(rejected), problems, source)
+    return PredictionReport(output, tuple(reports), tuple(rejected), problems, method, source)
 
 
 def load_model(weights: Path | None) -> tuple[RotoModel, str]:
@@ -244,6 +254,8 @@ def _report(shape: Shape, prediction: ShapePrediction, pictures: Pictures, secon
         artist_keys=shape.key_frames,
         missing=tuple(frame for frame in frames if not pictures.has(frame)),
         next_key=prediction.next_key,
+        method=prediction.method,
+        key_errors=prediction.key_errors,
         seconds=seconds,
     )
 

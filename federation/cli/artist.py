@@ -76,6 +76,11 @@ def predict(
     ),
     output: Path = typer.Option(..., "-o", "--output", help="File to write; the input is never touched."),
     shape: list[str] | None = typer.Option(None, "--shape", help="Only these shapes; repeat."),
+    method: str = typer.Option(
+        "model",
+        help="smooth (Nuke's curve), track (points), planar, flow, model, or best: "
+        "whichever misses your own keys least when they are left out in turn.",
+    ),
     release: Path | None = typer.Option(
         None, "--release", help="A pulled release's folder, verified before use; default: the packaged base."
     ),
@@ -90,6 +95,7 @@ def predict(
     as_json: bool = Json,
 ) -> None:
     """Predict the keys between an artist's keys, on the artist's own points, into a node of their own."""
+    from model.methods import require_method
     from studio_node.predict_shot import predict_shot
 
     def tell(name: str, done: int, of: int) -> None:
@@ -99,6 +105,7 @@ def predict(
         plate,
         shapes,
         output,
+        method=require_method(method),
         weights=weights_to_use(release, weights),
         shapes=tuple(shape or ()),
         every=every,
@@ -134,14 +141,17 @@ def _prediction_text(result: Any) -> str:
             len(one.frames) - len(one.artist_keys),
             f"{min(one.confidence):.2f}",
             "-" if one.next_key is None else one.next_key,
+            one.method,
         ]
         for one in result.shapes
     ]
-    lines = [table(["shape", "frames", "predicted", "least confidence", "key next"], rows)]
+    lines = [table(["shape", "frames", "predicted", "least confidence", "key next", "method"], rows)]
     lines += [
         f"{one.path}: no picture for frame {', '.join(map(str, one.missing))}"
         for one in result.shapes
         if one.missing
     ]
     lines += [f"not predicted: {one.where}: {one.reason}" for one in result.rejected]
-    return "\n".join([*lines, *result.problems, f"written with {result.weights}: {result.output}"])
+    return "\n".join(
+        [*lines, *result.problems, f"written with {result.weights or result.method}: {result.output}"]
+    )

@@ -12,22 +12,20 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from federation.errors import FedrotoError
-from model.curves import fit_controls, outline, smooth_points
 from model.errors import ModelError
 from model.frames import FrameSource
 from model.keyframes import FloatArray
+from model.methods import CLASSICAL
 from model.network import RotoModel
 from model.pictures import Pictures
 from model.predict import ShapePrediction, SpanMemory, predict_shape
 from model.shapes import Shape
-from model.trackers import lk_closed
 from studio_node.desk.document import DeskShape, anchored, controls_over, span_shape, spans_of
 
 SPANS_KEPT: Final = 2000
@@ -268,7 +266,7 @@ class Predictor:
 
     def _track(self, key: Key, shape: Shape) -> None:
         try:
-            tracked = tracked_controls(self._pictures, shape)
+            tracked = predict_shape(CLASSICAL["track"], self._pictures, shape).controls
         except ModelError:
             _log.exception("shape %s could not be tracked", shape.name)
             return
@@ -308,26 +306,3 @@ def keep_pieces(predictor: Predictor, before: DeskShape, after: DeskShape) -> No
             if np.allclose(piece.controls[[0, -1]], ends, rtol=0, atol=1e-6):
                 predictor.remember(wish.key, piece)
                 break
-
-
-def tracked_controls(pictures: Pictures, shape: Shape) -> FloatArray:
-    """What pyramidal Lucas-Kanade tracking closed on the keys makes of a shape: [T, N, 3, 2] on screen."""
-    keys = shape.key_frames
-    frames = np.arange(keys[0], keys[-1] + 1)
-    shown = controls_over(shape, frames)
-    per_segment = int(np.clip(-(-96 // shape.points), 4, 16))
-    samples = outline(shown, shape.kind, shape.closed, per_segment)
-    rows = np.array(keys) - keys[0]
-    tracked = lk_closed(pictures, keys, samples[rows])
-    for left, right in pairwise(rows):
-        if right - left > 1:
-            between = slice(left + 1, right)
-            shown[between] = fit_controls(
-                shown[between],
-                tracked[between] - samples[between],
-                kind=shape.kind,
-                closed=shape.closed,
-                samples_per_segment=per_segment,
-                smooth=smooth_points(shown[rows]),
-            )
-    return shown

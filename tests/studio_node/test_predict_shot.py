@@ -1,5 +1,6 @@
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from model.errors import (
     WeightsError,
 )
 from model.formats import nuke, roto_json
+from model.methods import METHODS
 from model.shapes import Shape, ShapeSet
 from studio_node.predict_shot import predict_shot
 from studio_node.written_shots import WrittenShot
@@ -74,6 +76,20 @@ def test_the_report_says_what_an_artist_needs_to_go_on(predict, shot, small_weig
     assert (shape.missing, report.rejected, report.problems) == ((), (), ())
     assert report.weights == str(small_weights)
     assert said[-1] == (shape.path, 9, 9)
+
+
+@pytest.mark.parametrize("method", ["smooth", "track", "best"])
+def test_an_artist_may_choose_the_method_and_the_report_says_which(predict, shot, method):
+    report = predict(method=method, **({} if method == "best" else {"weights": Path("unread.safetensors")}))
+    (shape,) = report.shapes
+    assert report.method == method
+    assert shape.method == method or method == "best"
+    assert set(shape.key_errors) == ({*METHODS} - {"best"} if method == "best" else set())
+    assert (report.weights is None) == (method != "best")
+    drawn, predicted = _shapes(report.output).shapes
+    if method == "smooth":
+        for frame in shape.frames:
+            np.testing.assert_allclose(predicted.at(frame), drawn.at(frame), atol=1e-4)
 
 
 def test_prediction_comes_nearer_to_the_truth_than_the_artists_curve_alone(predict, shot):

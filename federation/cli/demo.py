@@ -342,5 +342,5 @@ def _names(clips: Sequence[str]) -> list[str]:
 def _isolation(home: Path) -> str:
     """What the runner said when it started."""
     log = home / "logs" / "runner.log"
-    lines = [line for line in log.read_text(errors="replace").splitlines() if "isolated" in line]
-    return lines[-1] if lines else "the runner's log says nothing"
+    lines = [line for line in log.read_text(errors="replace").splitlines() if '"isolated"' in line]
+    return str(json.loads(lines[-1])["text"]) if lines else "the runner's log says nothing"

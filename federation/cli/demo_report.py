@@ -227,5 +227,5 @@ def _machine(facts: DemoFacts) -> str:
     return section(
         "This run",
         key_values({**{f"{name}, s": value for name, value in facts.seconds.items()}}),
-        paragraph(f"Isolation of the runners: {facts.isolation}"),
+        paragraph(f"The runners, here: {facts.isolation}."),
     )

@@ -3,11 +3,10 @@
 The unknowns are those an artist has: each centre, the length of each tangent, and its angle; the two
 tangents of a smooth point share one angle, so smooth stays smooth. Zero tangents have no unknowns and stay
 zero. Every unknown is counted in pixels of tip movement and pulled towards a prior: the point carried by the
-similarity (shift, turn, scale) of the outline around it. So a segment too small to tell its own motion
+affine motion of the outline around it (``model.local_motion``). So a segment too small to tell its own motion
 follows its neighbours, and the equations stay well conditioned.
 
-Source: damped Gauss-Newton on regularised least squares; the prior is a moving least squares similarity
-(Schaefer, McPhail and Warren, "Image deformation using moving least squares", 2006, section 2.2).
+Source: damped Gauss-Newton on regularised least squares.
 """
 
 from __future__ import annotations
@@ -18,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.keyframes import FloatArray
+from model.local_motion import ComplexArray, local_motion
 
-ComplexArray = NDArray[np.complex128]  # points and offsets as x + i y: a similarity is one complex factor
 BoolArray = NDArray[np.bool_]
 
 _STEPS = 3  # Gauss-Newton steps; the angles are the only non-linear unknowns and start near their end
@@ -64,16 +63,17 @@ def fit_frame(
     goal = target[:, 0] + 1j * target[:, 1]
     tangents = _aligned(points[:, ::2].T, smooth)
     start = _sampled(weights, points[:, 1], tangents)
-    shift, factor = _local_similarity(start, goal - start, points[:, 1], trust)
-    carried = tangents * factor
-    prior = _State(points[:, 1] + shift, np.abs(carried), np.angle(carried))
+    around = local_motion(start, goal - start, points[:, 1], trust)
+    carried = around.carry(tangents)
+    prior = _State(points[:, 1] + around.shift, np.abs(carried), np.angle(carried))
     free = (prior.lengths > 0) & weights[:, :, ::2].any(axis=0).T
     state = prior
     for _ in range(_STEPS):
         state, moved_px = _step(weights, goal, trust, smooth, free, state, prior)
         if moved_px < _SETTLED_PX:
             break
-    fitted = np.stack([state.tangents()[0], state.centres, state.tangents()[1]], axis=1)
+    into, out = _both_led(state.tangents(), free, smooth)
+    fitted = np.stack([into, state.centres, out], axis=1)
     return np.stack([fitted.real, fitted.imag], axis=-1)
 
 
@@ -88,28 +88,18 @@ def _aligned(tangents: ComplexArray, smooth: BoolArray) -> ComplexArray:
     return np.where(usable, np.stack([-lengths[0] * line, lengths[1] * line]), tangents)
 
 
+def _both_led(tangents: ComplexArray, free: BoolArray, smooth: BoolArray) -> ComplexArray:
+    """Tangents [2, N] where the one beyond an open spline's end, which no sample sees, turns with its partner."""
+    partner = tangents[::-1]
+    led = smooth & ~free & free[::-1] & (np.abs(partner) > 0)
+    line = partner / np.where(np.abs(partner) > 0, np.abs(partner), 1.0)
+    return np.where(led, -np.abs(tangents) * line, tangents)
+
+
 def _sampled(weights: FloatArray, centres: ComplexArray, tangents: ComplexArray) -> ComplexArray:
     return np.asarray(
         weights[:, :, 1] @ centres + weights[:, :, 0] @ tangents[0] + weights[:, :, 2] @ tangents[1]
     )
-
-
-def _local_similarity(
-    samples: ComplexArray, moves: ComplexArray, at: ComplexArray, trust: FloatArray
-) -> tuple[ComplexArray, ComplexArray]:
-    """Shift [N] and complex factor [N] of the similarity that the outline around each point undergoes."""
-    distance = np.abs(at[:, None] - samples[None, :])
-    spread = float(np.sqrt(np.mean(np.abs(samples - samples.mean()) ** 2)))
-    near = np.sort(distance, axis=1)[:, min(3 * len(samples) // len(at), len(samples) - 1)]
-    reach = np.maximum(near, 0.15 * spread + 1e-9)[:, None]
-    pull = trust / (1 + (distance / reach) ** 2) ** 2
-    pull = pull + 1e-12
-    pull = pull / pull.sum(axis=1, keepdims=True)
-    middle, drift = pull @ samples, pull @ moves
-    arms = samples[None, :] - middle[:, None]
-    turning = (pull * np.conj(arms) * (moves[None, :] - drift[:, None])).sum(axis=1)
-    turn = turning / ((pull * np.abs(arms) ** 2).sum(axis=1) + 1e-9)
-    return drift + turn * (at - middle), 1 + turn
 
 
 def _step(

@@ -17,6 +17,7 @@ from model.curves import fit_controls, outline, smooth_points
 from model.errors import PredictionError
 from model.evidence import SpanEvidence
 from model.frames import FrameSource
+from model.local_motion import local_motion
 from model.network import SCALE_FLOOR, EvidenceTensors, RotoModel
 from model.pictures import Pictures
 from model.shapes import Shape
@@ -30,6 +31,7 @@ SAMPLES_MIN: Final = 48
 """Outlines with fewer samples are refined for the network, which looks at neighbours along the contour."""
 SHAPE_SAMPLES: Final = 96
 SHAPE_SAMPLES_PER_SEGMENT: Final = (4, 16)
+FEATHER_SAMPLES_PER_SEGMENT: Final = 4
 TOLERANCE: Final = 0.03
 """Predicted error, in outline sizes, at which confidence is one half: on real plates about 1.4% boundary distance,
 since the prediction also counts slips along the contour and errs on the safe side (benchmarks/model/log.md)."""
@@ -83,7 +85,7 @@ class ShapePrediction:
     Attributes:
         frames: [T] plate frames.
         controls: [T, N, 3, 2] on screen, plate pixels; at keys exactly ``shape.at(key)``.
-        feather: [T, N, 3, 2] feather offsets turned and scaled with the outline; None where there is none.
+        feather: [T, N, 3, 2] feather offsets carried by the outline's own motion; None where there is none.
         confidence: [T] 0..1, 1 at keys.
         next_key: the frame most worth a key; None if every frame has one.
         method, key_errors: see `OutlinePrediction`.
@@ -282,21 +284,19 @@ def predict_shape(
 
 
 def carried_feather(shape: Shape, frames: NDArray[np.int64], before: Points, after: Points) -> Points | None:
-    """Feather offsets [T, N, 3, 2], turned and scaled as the outline around each point was by the prediction."""
+    """Feather offsets [T, N, 3, 2], moved as the prediction moved the outline around each point (affine)."""
     if shape.feather is None:
         return None
-    feather = shape.feather
-    offsets = np.stack([feather.at(int(frame)) @ shape.matrix(int(frame))[:2, :2].T for frame in frames])
-    old, new = (c[:, :, 1, 0] + 1j * c[:, :, 1, 1] for c in (before, after))
-    turned = np.zeros(old.shape, np.complex128)
-    weight = np.full(old.shape, 1e-9)
-    for step in (-2, -1, 1, 2):
-        arm, moved = np.roll(old, step, 1) - old, np.roll(new, step, 1) - new
-        turned += np.conj(arm) * moved
-        weight += np.abs(arm) ** 2
-    factor = np.where(weight > 1e-6, turned / weight, 1.0)[..., None]
-    carried = (offsets[..., 0] + 1j * offsets[..., 1]) * factor
-    return np.stack([carried.real, carried.imag], axis=-1)
+    offsets = np.stack([np.asarray(shape.feather_at(int(frame))) for frame in frames])
+    carried = offsets.copy()
+    edges = [outline(c, shape.kind, shape.closed, FEATHER_SAMPLES_PER_SEGMENT) for c in (before, after)]
+    trust = np.ones(edges[0].shape[1])
+    for row in np.flatnonzero((before != after).any(axis=(1, 2, 3))):
+        samples, target, at = (c[row][..., 0] + 1j * c[row][..., 1] for c in (*edges, before[:, :, 1]))
+        around = local_motion(samples, target - samples, at, trust)
+        moved = around.carry((offsets[row, ..., 0] + 1j * offsets[row, ..., 1]).T).T
+        carried[row] = np.stack([moved.real, moved.imag], axis=-1)
+    return carried
 
 
 def refined(outlines: Points, factor: int) -> Points:

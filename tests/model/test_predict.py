@@ -6,15 +6,17 @@ import numpy as np
 import pytest
 import torch
 
-from model.curves import outline
+from model.curves import outline, smooth_points
 from model.errors import KeyframeError, PredictionError
 from model.frames import ArrayFrames
 from model.keyframes import Keyed
 from model.network import Fusion, RotoModel
 from model.pictures import Pictures
-from model.predict import SpanMemory, predict_outline, predict_shape, refined
+from model.predict import SpanMemory, carried_feather, predict_outline, predict_shape, refined
+from model.procedural import ShotSettings, make_shot
 from model.shapes import Shape
 from model.transforms import Transform
+from model.working import to_working
 
 KEYS = [0, 4, 8]
 
@@ -190,6 +192,38 @@ def test_feather_is_carried_and_exact_at_keys(model, frames, shape):
         assert np.allclose(found.feather[key], feathered.feather_at(key), atol=1e-9)
     assert np.abs(found.feather[2, :, 1] - feathered.feather_at(2)[:, 1]).max() < 0.5
     assert predict_shape(model, frames, shape).feather is None
+
+
+def test_feather_follows_the_affine_motion_of_its_outline(shape):
+    """A stretch and a shear that only the prediction sees: between the keys, not at them."""
+    linear = np.array([[1.3, 0.2], [-0.1, 0.8]])
+    offsets = np.random.default_rng(3).normal(0, 4, (3, 8, 3, 2))
+    feathered = dataclasses.replace(shape, feather=Keyed.smooth(KEYS, offsets))
+    frames = np.arange(9)
+    before = np.stack([feathered.at(frame) for frame in frames])
+    after = before.copy()
+    after[2] = before[2] @ linear.T
+    carried = carried_feather(feathered, frames, before, after)
+    plain = np.stack([feathered.feather_at(frame) for frame in frames])
+    assert np.abs(carried[2] - plain[2] @ linear.T).max() < 0.05
+    assert np.array_equal(np.delete(carried, 2, axis=0), np.delete(plain, 2, axis=0))
+
+
+@pytest.mark.parametrize("closed", [True, False])
+def test_artists_shapes_stay_smooth_sharp_and_in_order_in_every_predicted_frame(model, closed):
+    """Bezier shapes of 12 to 30 points, drawn on a figure that bends, predicted by the whole chain."""
+    shot = make_shot(np.random.default_rng(4), ShotSettings(width=128, height=96, frames=9, figures=2))
+    frames = ArrayFrames([to_working(plate) for plate in shot.frames])
+    for truth in shot.truth:
+        shape = Shape.from_keys("figure", KEYS, truth[KEYS], closed=closed)
+        found = predict_shape(model, frames, shape)
+        smooth = smooth_points(truth[KEYS])
+        assert smooth.any()
+        assert not smooth.all()
+        assert np.array_equal(smooth_points(found.controls[1:4]), smooth)
+        shift = np.linalg.norm(found.controls[:, :, 1] - truth[:, :, 1], axis=-1)
+        size = np.ptp(truth[0, :, 1], axis=0).max()
+        assert np.median(shift) < 0.1 * size  # no point has taken another's place
 
 
 def test_a_shape_with_one_key_is_refused(model, frames, shape):

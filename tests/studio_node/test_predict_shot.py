@@ -16,8 +16,10 @@ from model.errors import (
     WeightsError,
 )
 from model.formats import nuke, roto_json
+from model.keyframes import Keyed
 from model.methods import METHODS
 from model.shapes import Shape, ShapeSet
+from model.transforms import Transform
 from studio_node.predict_shot import predict_shot
 from studio_node.written_shots import WrittenShot
 
@@ -90,6 +92,39 @@ def test_an_artist_may_choose_the_method_and_the_report_says_which(predict, shot
     if method == "smooth":
         for frame in shape.frames:
             np.testing.assert_allclose(predicted.at(frame), drawn.at(frame), atol=1e-4)
+
+
+def test_several_shapes_in_moving_layers_and_with_feather_come_out_where_they_are_on_screen(
+    predict, shot, tmp_path
+):
+    drawn = _shapes(shot.artist_file)
+    plain = drawn.shapes[0]
+    turning = Transform(
+        pivot=Keyed.constant([40.0, 20.0]),
+        translate=Keyed.smooth([1001, 1009], [[3.0, 0.0], [9.0, -2.0]]),
+        rotate_deg=Keyed.smooth([1001, 1009], [0.0, 12.0]),
+        scale=Keyed.constant([1.1, 0.9]),
+    )
+    offsets = np.random.default_rng(0).normal(0, 2, plain.controls.shape)
+    layered = replace(
+        plain,
+        name="layered",
+        path="Roto1:Layer1/layered",
+        transforms=(turning, turning),
+        feather=Keyed.smooth(plain.frames, offsets),
+    )
+    source = tmp_path / "layers.json"
+    source.write_text(roto_json.dumps(replace(drawn, shapes=(plain, layered))))
+    report = predict("out.nk", shapes_file=source)
+    assert [shape.path for shape in report.shapes] == [plain.path, layered.path]
+    written = {shape.name: shape for shape in _shapes(report.output).shapes}
+    for name, original in (("figure1", plain), ("layered", layered)):
+        found = written[next(key for key in written if key.startswith(name))]
+        assert found.points == original.points
+        for frame in shot.artist_keys:
+            np.testing.assert_allclose(found.at(frame), original.at(frame), atol=1e-3)
+            if original.feather is not None:
+                np.testing.assert_allclose(found.feather_at(frame), original.feather_at(frame), atol=1e-3)
 
 
 def test_prediction_comes_nearer_to_the_truth_than_the_artists_curve_alone(predict, shot):

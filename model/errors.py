@@ -6,8 +6,7 @@
     ├── ShapeError         a shape, an outline or a transform is not what it claims to be
     ├── KeyframeError      key times out of order, or a frame that no key covers
     ├── FormatError        a shape file cannot be read (carries the line)
-    │   ├── NoRotoError        well formed, but there is no roto node in it
-    │   └── OldFormatError     written by a version whose roto text we do not read
+    │   └── NoRotoError        well formed, but there is no roto node in it
     ├── PlateError         a frame that is missing, of another size or of another type
     ├── WeightsError       a weights file or a tensor of the wrong name, shape or type
     └── PredictionError    a prediction that cannot be made from what was given
@@ -45,10 +44,6 @@ class FormatError(ModelError):
 
 class NoRotoError(FormatError):
     """The file is well formed but holds no roto node."""
-
-
-class OldFormatError(FormatError):
-    """The file's roto text is of a version that we do not read."""
 
 
 class PlateError(ModelError):

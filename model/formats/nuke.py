@@ -7,15 +7,17 @@ else. The height is the plate's; a script's root format is only asked where no p
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
-from model.errors import FormatError, NoRotoError, OldFormatError, ShapeError
+from model.errors import FormatError, NoRotoError, ShapeError
+from model.formats.nuke_animtree import AnimTreeReader, is_animtree
 from model.formats.nuke_curves import CurvesReader
+from model.formats.nuke_elements import Spline
 from model.formats.nuke_script import ROTO_CLASSES, RotoNode, read_script
 from model.formats.nuke_shapes import ShapeReader
 from model.formats.nuke_text import VERSION, NodeText, unique_names, word
-from model.formats.tcl import Atom, nested, quoted
+from model.formats.tcl import Warnings, nested, quoted
 from model.shapes import Shape, ShapeSet
 
 ARTIST_KEYS_KNOB = "fedroto_artist_keys"  # JSON in a node of ours: shape name -> frames that the artist keyed
@@ -32,11 +34,15 @@ class NukeScript:
         shapes: all its roto shapes, in file and drawing order.
         nodes: its roto nodes, also those without shapes.
         warnings: well-formed parts that were left out, each with its line.
+        strokes: paths of paint strokes and warp pins: no shapes, but they stay in the script.
+        splines: the text that a shape was read from, by its path, where it can be written in place.
     """
 
     shapes: ShapeSet
     nodes: tuple[RotoNode, ...]
     warnings: tuple[str, ...] = ()
+    strokes: tuple[str, ...] = ()
+    splines: Mapping[str, Spline] = field(default_factory=dict, repr=False)
 
 
 def loads(data: bytes, *, height: int | None = None, width: int | None = None) -> NukeScript:
@@ -49,7 +55,6 @@ def loads(data: bytes, *, height: int | None = None, width: int | None = None) -
 
     Raises:
         NoRotoError: a script without a roto node.
-        OldFormatError: roto in the text of Nuke 6 and nothing newer.
         FormatError: malformed text (with its line), or no size from either plate or script.
     """
     script = read_script(data)
@@ -63,32 +68,30 @@ def loads(data: bytes, *, height: int | None = None, width: int | None = None) -
         raise FormatError(
             "the script's root has no format, so y cannot be turned; give the plate's width and height"
         )
-    curves = CurvesReader(data)
-    reader = ShapeReader(data, high, curves.warnings)
+    warnings = Warnings()
+    curves, old_curves = CurvesReader(data, warnings), AnimTreeReader(data, warnings)
+    reader = ShapeReader(data, high, warnings)
     shapes: list[Shape] = []
-    old: list[RotoNode] = []
+    fixed: set[str] = set()  # paths of shapes whose text is of Nuke 6, which is never written
     for node in script.nodes:
         if node.curves is None:
             continue
         payload = nested(data, node.curves.start, node.curves.end)
-        if payload.items and isinstance(payload.items[0], Atom) and payload.items[0].text == b"AnimTree:":
-            old.append(node)
-            continue
-        root = curves.root(payload)
+        old = is_animtree(payload)
+        root = old_curves.root(payload) if old else curves.root(payload)
         if root is not None:
-            shapes += _with_sources(reader.shapes(root, node.name), node)
-    if old:
-        text = f"{old[0].name} is in the roto text of Nuke 6; re-save the script in Nuke 7 or later"
-        if not shapes:
-            raise OldFormatError(text, line=old[0].line)
-        curves.warnings.texts.append(f"line {old[0].line}: {text}")
+            found = _with_sources(reader.shapes(root, node.name), node)
+            fixed |= {s.path for s in found} if old else set()
+            shapes += found
     first, last = script.first_frame, script.last_frame
     if first is not None and last is not None and first > last:
         first = last = None
     return NukeScript(
-        ShapeSet(tuple(shapes), wide, high, first, last, script.pixel_aspect),
-        script.nodes,
-        tuple(curves.warnings.texts),
+        shapes=ShapeSet(tuple(shapes), wide, high, first, last, script.pixel_aspect),
+        nodes=script.nodes,
+        warnings=tuple(warnings.texts),
+        strokes=tuple(reader.strokes),
+        splines={path: spline for path, spline in reader.splines.items() if path not in fixed},
     )
 
 

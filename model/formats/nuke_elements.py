@@ -14,6 +14,10 @@ from model.errors import KeyframeError
 from model.formats.tcl import error_at
 from model.keyframes import FloatArray, Keyed, default_slopes, stack
 
+CLOSED_FLAGS = (512, 8192)  # of a new shape and of its curve: renderable; tangents relative to their centre
+OPEN_FLAGS = (1049088, 1056800)  # the same with the two bits of an open spline
+FLAG_ATTRIBUTES = ("nuke.flags", "nuke.curve_flags")  # how a shape carries flags that are not these
+
 
 @dataclass(frozen=True, slots=True)
 class Scalar:
@@ -59,13 +63,19 @@ def constant(value: float) -> Scalar:
 class PointList:
     """The entries of one ``cc``: three per point, left tangent, centre, right tangent.
 
-    ``shared`` holds the key times that all numbers share, None where each number has its own.
+    Attributes:
+        flags: bits as they are.
+        entries: (x, y) of each; the third number of a stroke's point, its pressure, is not kept.
+        shared: the key times that all numbers share, None where each number has its own.
+        start: where it stands in the file.
+        attributes: the text of each entry's own ``{a ...}``, b"" where it has none; () where none has any.
     """
 
     flags: int
     entries: tuple[tuple[Scalar, Scalar], ...]
     shared: tuple[float, ...] | None
     start: int
+    attributes: tuple[bytes, ...] = ()
 
     def scalars(self) -> Iterator[Scalar]:
         """All numbers, x before y, entry by entry."""
@@ -108,7 +118,7 @@ def _shared_block(times: FloatArray, scalars: list[Scalar]) -> Keyed:
 
 @dataclass(frozen=True, slots=True)
 class Spline:
-    """A ``curvegroup``: what an artist calls a shape."""
+    """A ``curvegroup``: what an artist calls a shape; ``curves`` is the span of its point lists in the file."""
 
     name: str
     flags: int
@@ -118,13 +128,18 @@ class Spline:
     transform: tuple[Scalar, ...]
     attributes: dict[str, Scalar]
     start: int
+    curves: tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
 class Stroke:
-    """A ``cubiccurve``: a paint stroke or a warp pin. Its place and name only."""
+    """A ``cubiccurve``: a paint stroke (``catmullrom``) or a warp pin."""
 
     name: str
+    flags: int
+    type_name: str
+    main: PointList
+    attributes: dict[str, Scalar]
     start: int
 
 

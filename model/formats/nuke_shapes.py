@@ -13,7 +13,17 @@ from typing import Final
 import numpy as np
 
 from model.errors import KeyframeError, ModelError
-from model.formats.nuke_elements import Layer, PointList, Scalar, Spline, Stroke, constant
+from model.formats.nuke_elements import (
+    CLOSED_FLAGS,
+    FLAG_ATTRIBUTES,
+    OPEN_FLAGS,
+    Layer,
+    PointList,
+    Scalar,
+    Spline,
+    Stroke,
+    constant,
+)
 from model.formats.tcl import Warnings, error_at
 from model.keyframes import FloatArray, Keyed, stack
 from model.shapes import Lifetime, Shape, ShapeKind
@@ -34,16 +44,28 @@ class _Around:
     path: str
     transforms: tuple[Transform, ...] = ()
     visibility: tuple[Keyed, ...] = ()
+    opacity: tuple[Keyed, ...] = ()
     reasons: tuple[str, ...] = ()
 
 
 @dataclass
 class ShapeReader:
-    """Turns the layers of one file into shapes; ``paths`` counts the paths given so far, to keep them unique."""
+    """Turns the layers of one file into shapes.
+
+    Attributes:
+        data: the whole file, for the line in an error.
+        height: of the plate, px.
+        warnings: what is left out.
+        splines: what each shape was read from, by the shape's path.
+        strokes: paths of paint strokes and warp pins, which are no shapes.
+        paths: how often each path was given so far, to keep them unique.
+    """
 
     data: bytes
     height: int
     warnings: Warnings
+    splines: dict[str, Spline] = field(default_factory=dict)
+    strokes: list[str] = field(default_factory=list)
     paths: dict[str, int] = field(default_factory=dict)
 
     def shapes(self, root: Layer, node_name: str) -> list[Shape]:
@@ -58,19 +80,22 @@ class ShapeReader:
                 open_layers.pop()
             elif isinstance(child, Spline):
                 found += self._shape(child, around)
-            elif isinstance(child, Layer):
+            elif isinstance(child, Stroke):
+                self.strokes.append(around.path + child.name)
+            else:
                 open_layers.append((iter(child.children), self._enter(child, around, is_root=False)))
         return found
 
     def _enter(self, layer: Layer, around: _Around, *, is_root: bool) -> _Around:
         transform, reasons = self._transform(layer)
-        visibility = around.visibility
-        if "vis" in layer.attributes:
-            visibility += (self._curve(layer.attributes["vis"], layer.start),)
+        own = {
+            n: self._curve(layer.attributes[n], layer.start) for n in ("vis", "opc") if n in layer.attributes
+        }
         return _Around(
             around.path if is_root else f"{around.path}{layer.name}/",
             around.transforms + transform,
-            visibility,
+            around.visibility + ((own["vis"],) if "vis" in own else ()),
+            around.opacity + ((own["opc"],) if "opc" in own else ()),
             around.reasons + reasons + _driven(layer.attributes, f"layer {layer.name}"),
         )
 
@@ -81,7 +106,9 @@ class ShapeReader:
             self.warnings.add(self.data, spline.start, f"{spline.name} has {why}; left out")
             return []
         try:
-            return [self._built(spline, kind, around)]
+            shape = self._built(spline, kind, around)
+            self.splines[shape.path] = spline
+            return [shape]
         except ModelError as error:
             if getattr(error, "line", None) is not None:
                 raise
@@ -104,12 +131,13 @@ class ShapeReader:
             feather=None if feather is None else _turned(feather, None),
             transforms=around.transforms + transform,
             lifetime=self._lifetime(spline, around),
-            opacity=self._curve(spline.attributes.get("opc", constant(1.0)), spline.start),
+            opacity=self._opacity(spline, around),
             attributes=tuple(
                 (name, self._curve(value, spline.start))
                 for name, value in spline.attributes.items()
                 if name not in _INTERPRETED
-            ),
+            )
+            + _unusual_flags(spline),
             read_only_reason=reasons[0] if reasons else None,
             path=self._unique(around.path + spline.name),
         )
@@ -161,6 +189,13 @@ class ShapeReader:
             scale=scale,
         )
         return (() if transform.is_identity else (transform,)), reasons
+
+    def _opacity(self, spline: Spline, around: _Around) -> Keyed:
+        """The shape's own opacity times that of the layers around it."""
+        opacity = self._curve(spline.attributes.get("opc", constant(1.0)), spline.start)
+        for outer in around.opacity:
+            opacity = _product(opacity, outer)
+        return opacity
 
     def _lifetime(self, spline: Spline, around: _Around) -> Lifetime:
         own = self._curve(spline.attributes.get("vis", constant(1.0)), spline.start)
@@ -235,6 +270,20 @@ def _driven(attributes: dict[str, Scalar], whose: str) -> tuple[str, ...]:
     if any(any(v.values) for name, v in attributes.items() if name.startswith("ptex")):
         return (f"{whose} follows a planar track, whose matrix only Nuke can compute; bake it in Nuke",)
     return ()
+
+
+def _unusual_flags(spline: Spline) -> tuple[tuple[str, Keyed], ...]:
+    """Flags that a new shape would not get (locked, selected, bits that nobody has named), kept as attributes."""
+    usual = OPEN_FLAGS if spline.main.flags & _OPEN or spline.flags & _OPEN else CLOSED_FLAGS
+    found = zip(FLAG_ATTRIBUTES, (spline.flags, spline.main.flags), usual, strict=True)
+    return tuple((name, Keyed.constant(float(flags))) for name, flags, known in found if flags != known)
+
+
+def _product(one: Keyed, other: Keyed) -> Keyed:
+    """Two curves multiplied, exact at every key of either and, where one of them is constant, everywhere."""
+    both = stack([one, other], (2,))
+    (a, b), into, out = both.values.T, both.slopes_in.T, both.slopes_out.T
+    return Keyed(both.frames, a * b, into[0] * b + a * into[1], out[0] * b + a * out[1])
 
 
 def _reshaped(block: Keyed, trailing: Sequence[int]) -> Keyed:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from model.errors import ShapeError
+from model.formats.nuke_elements import CLOSED_FLAGS, FLAG_ATTRIBUTES, OPEN_FLAGS
 from model.formats.tcl import quoted
 from model.keyframes import FloatArray, Keyed, insert_keys
 from model.shapes import Lifetime, Shape
@@ -24,8 +25,6 @@ VERSION = b"version 12.1 v1"
 PREDICTION_TILE = 0xE0A030FF  # node colour of a prediction, RGBA: no artist's default
 _OVERLAY = {"ro": 1.0, "go": 0.5, "bo": 0.0, "ao": 1.0}  # overlay colour of predicted shapes in the viewer
 _PLAIN_WORD = re.compile(r"[A-Za-z0-9_.+-]+")
-_CLOSED_FLAGS = (512, 8192)  # renderable; tangents relative to their centre
-_OPEN_FLAGS = (1049088, 1056800)  # the same with the two bits of an open spline
 _TOOL = {"bezier": 4.0, "bspline": 6.0, "polygon": 4.0}
 
 
@@ -87,27 +86,49 @@ class NodeText:
 
 def shape_text(shape: Shape, name: str, width: int, height: int, predicted: bool) -> bytes:
     """One shape, inside a layer for each of its transforms, outermost first."""
-    spline_flags, curve_flags = _CLOSED_FLAGS if shape.closed else _OPEN_FLAGS
-    main = _turned(shape.keyed, float(height))
-    feather = b"idem"
-    if shape.feather is not None:
-        feather = _curve_text(_turned(shape.feather, 0.0), curve_flags)
-    centre = main.values[0, :, 1].mean(axis=0)
-    text = b"{curvegroup %s %d %s\n{%s\n%s}\n{tx %s %s %s}\n{a %s}}" % (
+    usual = CLOSED_FLAGS if shape.closed else OPEN_FLAGS
+    # A prediction is neither locked nor selected, whatever the artist's own shape is.
+    kept = {} if predicted else dict(shape.attributes)
+    spline_flags, curve_flags = (
+        int(kept[n].values[0]) if n in kept else flags
+        for n, flags in zip(FLAG_ATTRIBUTES, usual, strict=True)
+    )
+    centre = shape.controls[0, :, 1].mean(axis=0)
+    text = b"{curvegroup %s %d %s\n%s\n{tx %s %s %s}\n{a %s}}" % (
         word(name),
         spline_flags,
         b"bspline" if shape.kind == "bspline" else b"bezier",
-        _curve_text(main, curve_flags),
-        feather,
+        curves_text(shape, height, ListStyle(curve_flags), ListStyle(curve_flags)),
         number(shape.frames[0]),
         number(centre[0]),
-        number(centre[1]),
+        number(height - centre[1]),
         _attributes(shape, width, height, predicted),
     )
     for level, transform in reversed(list(enumerate(shape.transforms))):
         layer = word(f"{name}_transform{level + 1}")
         text = b"{layer %s\n{f 2097664}\n%s\n{a}\n%s}" % (layer, _transform_text(transform, height), text)
     return text
+
+
+@dataclass(frozen=True)
+class ListStyle:
+    """How one point list is written.
+
+    Attributes:
+        flags: of the curve.
+        attributes: the text of each entry's own attributes, or ().
+        triples: False writes the centres alone, as some B-splines are stored.
+    """
+
+    flags: int
+    attributes: tuple[bytes, ...] = ()
+    triples: bool = True
+
+
+def curves_text(shape: Shape, height: int, main: ListStyle, feather: ListStyle) -> bytes:
+    """The point lists of a shape in their braces, in its own (local) space: its curve, and its feather or ``idem``."""
+    second = b"idem" if shape.feather is None else _curve_text(_turned(shape.feather, 0.0), feather)
+    return b"{%s\n%s}" % (_curve_text(_turned(shape.keyed, float(height)), main), second)
 
 
 def _turned(block: Keyed, height: float) -> Keyed:
@@ -118,17 +139,25 @@ def _turned(block: Keyed, height: float) -> Keyed:
     return Keyed(block.frames, block.values * flip + origin, block.slopes_in * flip, block.slopes_out * flip)
 
 
-def _curve_text(block: Keyed, flags: int) -> bytes:
+def _curve_text(block: Keyed, style: ListStyle) -> bytes:
     if (np.diff(block.frames.astype(np.float32)) <= 0).any():
         raise ShapeError(
             "two keys are too close for a Nuke script, whose times are float32; remove one of them"
         )
     times = b" ".join(numbers(block.frames))
-    columns = [a.reshape(len(block.frames), -1) for a in (block.values, block.slopes_in, block.slopes_out)]
+    vectors = slice(None) if style.triples else slice(1, 2)
+    columns = [
+        a[:, :, vectors].reshape(len(block.frames), -1)
+        for a in (block.values, block.slopes_in, block.slopes_out)
+    ]
     scalars = [_scalar_text(*(c[:, i] for c in columns)) for i in range(columns[0].shape[1])]
-    points = b"\n".join(b"{%s %s}" % (x, y) for x, y in zip(scalars[::2], scalars[1::2], strict=True))
+    own = style.attributes or (b"",) * (len(scalars) // 2)
+    points = b"\n".join(
+        b"{%s%s %s}" % (a + b" " if a else b"", x, y)
+        for a, x, y in zip(own, scalars[::2], scalars[1::2], strict=True)
+    )
     shared = times if len(block.frames) == 1 else b"{%s}" % times
-    return b"{cc\n{f %d}\n{px %s\n%s}}" % (flags, shared, points)
+    return b"{cc\n{f %d}\n{px %s\n%s}}" % (style.flags, shared, points)
 
 
 def _scalar_text(values: FloatArray, slopes_in: FloatArray, slopes_out: FloatArray) -> bytes:
@@ -186,7 +215,8 @@ def _attributes(shape: Shape, width: int, height: int, predicted: bool) -> bytes
         "sb": 1.0,
         "tt": _TOOL[shape.kind],
     }
-    attributes = {name: Keyed.constant(value) for name, value in constants.items()} | dict(shape.attributes)
+    kept = {name: value for name, value in shape.attributes if name not in FLAG_ATTRIBUTES}
+    attributes = {name: Keyed.constant(value) for name, value in constants.items()} | kept
     if predicted:
         attributes |= {name: Keyed.constant(value) for name, value in _OVERLAY.items()}
     attributes |= _lifetime_attributes(shape.lifetime)

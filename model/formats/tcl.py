@@ -59,10 +59,11 @@ class Atom:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """A braced list inside a nested text."""
+    """A braced list inside a nested text: ``data[start:end]`` with its braces."""
 
     items: tuple[Atom | Group, ...]
     start: int
+    end: int
 
 
 def line_at(data: bytes, offset: int) -> int:
@@ -201,8 +202,8 @@ def nested(data: bytes, start: int, end: int) -> Group:
         elif text == b"}":
             if len(open_items) == 1:
                 raise error_at(data, place, "a brace is closed that was never opened")
-            group = Group(tuple(open_items.pop()), open_starts.pop())
+            group = Group(tuple(open_items.pop()), open_starts.pop(), place + 1)
             open_items[-1].append(group)
     if len(open_items) > 1:
         raise error_at(data, open_starts[-1], "a brace is opened here and never closed")
-    return Group(tuple(open_items[0]), start)
+    return Group(tuple(open_items[0]), start, end)

@@ -6,11 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from model.errors import FormatError, NoRotoError, OldFormatError
+from model.errors import FormatError, NoRotoError
 from model.formats import nuke, tcl
 from model.formats.nuke_curves import CurvesReader
 
 REAL_FILES = Path(__file__).parents[3] / "shared" / "roto_files" / "nuke"
+OWN_SCRIPTS = Path(__file__).parent / "scripts"
 HEIGHT = 1080
 
 TRIANGLE = """{0 0} {100 200} {10 5} {0 0} {300 200} {0 0} {0 0} {200 500} {0 0}"""
@@ -276,13 +277,78 @@ def test_a_roto_without_shapes_is_no_error():
     assert [n.name for n in found.nodes] == ["Roto1", "Roto2"]
 
 
-def test_the_text_of_nuke_6_says_what_to_do():
-    old = b'Roto {\n curves {AnimTree: "" {\n Version: 1.2\n}}\n name Old\n}\n'
-    with pytest.raises(OldFormatError, match=r"line 1: Old .*Nuke 7 or later"):
-        nuke.loads(old, height=10, width=10)
-    beside = nuke.loads(old + script(shape_text()))
-    assert len(beside.shapes.shapes) == 1
-    assert "Old" in beside.warnings[0]
+def test_the_text_of_nuke_6_is_read():
+    found = nuke.loads((OWN_SCRIPTS / "nuke6.nk").read_bytes())
+    (shape,) = found.shapes.shapes
+    assert (shape.path, shape.points, shape.closed, shape.read_only_reason) == (
+        "Roto1:Bezier1",
+        3,
+        True,
+        None,
+    )
+    assert shape.frames.tolist() == [1, 11, 21]
+    assert shape.controls[:, 0, 1, 0].tolist() == [100, 130, 120]
+    assert shape.slopes_out[1, 0, 1, 0] == 0  # 130 is an extremum
+    assert shape.at(1)[1].tolist() == [[-24, -26], [78, 480 - 132], [24, 26]]
+    assert shape.feather_at(1)[0, 1].tolist() == [5, -7]
+    assert dict(shape.attributes)["bm"].at(1) == 12
+    assert [f for f in (1, 5, 8, 9, 30) if shape.is_alive(f)] == [1, 5, 8]
+    assert found.splines == {}  # never written
+    assert ["Moved" in w or "Brush1" in w for w in found.warnings] == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "what"),
+    [
+        (b"NumOfPoints: 9", b"NumOfPoints: 8", "8 points and has 9"),
+        (b"S 3 1 100", b"S 300 1 100", "300 keys"),
+        (b"S 3 1 100", b"S -3 1 100", "-3 keys"),
+        (b"S 3 1 100", b"S 3 12 100", "not increasing"),
+        (b"S 3 1 100", b"T 3 1 100", "series"),
+        (b"Dim: 2", b"Dim: 3", "two numbers"),
+        (b"Dim: 2", b"", "Dim: is missing"),
+        (b'CubicCurve: "" {', b'CubicCurve: "" 5 {', "no braces"),
+        (b'NodeName: "Bezier1"', b'NodeName: ""', "name"),
+        (b"NumOfAttributes: 3", b"NumOfAttributes: 4", "cut short"),
+    ],
+)
+def test_damage_in_the_text_of_nuke_6_says_what(old, new, what):
+    data = (OWN_SCRIPTS / "nuke6.nk").read_bytes()
+    with pytest.raises(FormatError, match=what) as caught:
+        nuke.loads(data.replace(old, new, 1))
+    assert caught.value.line is not None
+
+
+def test_a_script_of_every_kind_of_element_is_read():
+    found = nuke.loads((OWN_SCRIPTS / "nested.gizmo").read_bytes(), width=1920, height=HEIGHT)
+    hand, edge, blob = found.shapes.shapes
+    assert [s.path for s in found.shapes.shapes] == [
+        "Kit.Inner.Roto1:Body/Hand {l}",
+        "Kit.Inner.Roto1:Body/Edge",
+        "Kit.Inner.Roto1:Body/Blob",
+    ]
+    assert hand.frames.tolist() == [1001, 1003, 1012]
+    assert hand.opacity.at(1001) == 0.5  # the layer's own
+    assert [f for f in (1000, 1001, 1011, 1012) if hand.is_alive(f)] == [1001, 1011]
+    assert dict(hand.attributes)["nuke.flags"].at(1) == 1536
+    assert dict(hand.attributes)["nuke.curve_flags"].at(1) == 8193
+    assert dict(hand.attributes)["zzz"].at(1) == 3
+    assert (edge.closed, blob.kind, blob.points) == (False, "bspline", 4)
+    assert blob.frames.tolist() == [1001, 1021]
+
+
+def test_strokes_and_pins_are_listed_and_one_that_is_damaged_keeps_nothing_back():
+    found = nuke.loads((OWN_SCRIPTS / "paint.nk").read_bytes(), width=1920, height=HEIGHT)
+    assert found.strokes == ("RotoPaint1:Brush1", "SplineWarp1:A/Pin1")
+    assert [s.name for s in found.shapes.shapes] == ["Driven", "Plain", "Source"]
+    assert "Broken" in found.warnings[0]
+    assert "expression" in found.shapes.find("Driven").read_only_reason
+
+
+def test_the_opacity_of_layers_counts():
+    fading = layer(shape_text(attributes="{a opc {{1 0 -} {3 1 -}}}"), "L", attributes="{a opc x3f000000}")
+    shape = only(script(fading))
+    assert [shape.opacity.at(f) for f in (1, 2, 3)] == [0, 0.25, 0.5]
 
 
 # -- damage
@@ -365,10 +431,10 @@ def test_numbers_as_bits_and_as_decimals():
         b".5": 0.5,
     }
     for text, value in texts.items():
-        assert reader._number(tcl.Atom(text, 0)) == value
+        assert reader.number(tcl.Atom(text, 0)) == value
     for text in (b"1_0", b"x123456789", b"nan", b"0x10", b"", b"x"):
         with pytest.raises(FormatError):
-            reader._number(tcl.Atom(text, 0))
+            reader.number(tcl.Atom(text, 0))
 
 
 def test_words_written_in_quotes_read_back():
@@ -382,15 +448,11 @@ def test_words_written_in_quotes_read_back():
 
 @pytest.mark.skipif(not REAL_FILES.is_dir(), reason="no reference scripts beside the project")
 def test_every_real_script_is_read():
-    shapes, keys, refused = 0, 0, []
-    for path in sorted(REAL_FILES.iterdir()):
-        try:
-            found = nuke.loads(path.read_bytes(), height=HEIGHT, width=1920).shapes.shapes
-        except OldFormatError:
-            refused.append(path.name)
-            continue
-        shapes += len(found)
-        keys += sum(len(s.frames) for s in found)
-        assert all(np.isfinite(s.at(10.5)).all() for s in found)
-    assert (shapes, len(refused)) == (124, 1)
-    assert keys > shapes
+    found = {
+        p.name: nuke.loads(p.read_bytes(), height=HEIGHT, width=1920) for p in sorted(REAL_FILES.iterdir())
+    }
+    shapes = [s for f in found.values() for s in f.shapes.shapes]
+    assert (len(shapes), sum(len(f.strokes) for f in found.values())) == (125, 618)
+    assert not [w for f in found.values() for w in f.warnings]
+    assert sum(len(s.frames) for s in shapes) > len(shapes)
+    assert all(np.isfinite(s.at(10.5)).all() for s in shapes)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from model.curves import polygon_controls
-from model.errors import FormatError, OldFormatError, ShapeError
+from model.errors import FormatError, ShapeError
 from model.formats import nuke
 from model.keyframes import Keyed
 from model.shapes import Lifetime, Shape, ShapeSet
@@ -318,10 +318,7 @@ def test_a_spoilt_list_of_artist_keys_marks_nothing(listed):
 def test_real_scripts_survive_prediction_and_rewriting():
     for path in sorted(REAL_FILES.iterdir()):
         data = path.read_bytes()
-        try:
-            before = nuke.loads(data, height=1080, width=1920).shapes
-        except OldFormatError:
-            continue
+        before = nuke.loads(data, height=1080, width=1920).shapes
         for old, new in zip(before.shapes, nuke.loads(nuke.dumps(before)).shapes.shapes, strict=True):
             times = np.linspace(old.frames[0] - 2, old.frames[-1] + 2, 5)
             assert all(np.allclose(new.at(t), old.at(t), rtol=1e-6, atol=1e-3) for t in times), old.path

@@ -52,6 +52,16 @@ class ShowConsent(_Frozen):
     training_allowed: bool = False
     allowed_until: datetime.date | None = None  # the last day, inclusive, UTC
     allowed_by: Annotated[str, Field(max_length=200)] = ""  # who said so: a name, a contract, a ticket
+    epsilon_lifetime: Annotated[float, Field(gt=0, le=100)] | None = None  # only below the studio's
+
+    @classmethod
+    def from_fields(cls, fields: Mapping[str, Any]) -> Self:
+        """Validate one show's consent.
+
+        Raises:
+            ConfigError: a field is out of range (says which).
+        """
+        return _validated(cls, fields, "the show's consent")
 
     def holds_on(self, day: datetime.date) -> bool:
         """Whether training is allowed on a day."""
@@ -65,6 +75,11 @@ class StudioConfig(_Frozen):
     federation: Name
     policy: StudioPolicy = StudioPolicy()
     shows: dict[ShowName, ShowConsent] = Field(default_factory=dict)
+
+    def epsilon_lifetime_of(self, show: str) -> float:
+        """Return the lifetime cap of a show's shots: the studio's, or the show's own where that is smaller."""
+        own = self.shows[show].epsilon_lifetime if show in self.shows else None
+        return self.policy.epsilon_lifetime if own is None else min(own, self.policy.epsilon_lifetime)
 
     @classmethod
     def from_fields(cls, fields: Mapping[str, Any]) -> StudioConfig:

@@ -38,12 +38,15 @@ def studio_toml(config: StudioConfig) -> str:
         "# training_allowed = true",
         "# allowed_until = 2027-12-31      # the last day; leave out for no end",
         '# allowed_by = "producer, contract or ticket"',
+        "# epsilon_lifetime = 3.0           # a cap of its own, below the studio's; leave out for the studio's",
     ]
     for name, consent in config.shows.items():
         lines += ["", f"[shows.{_text(name)}]", f"training_allowed = {str(consent.training_allowed).lower()}"]
         if consent.allowed_until is not None:
             lines.append(f"allowed_until = {consent.allowed_until.isoformat()}")
         lines.append(f"allowed_by = {_text(consent.allowed_by)}")
+        if consent.epsilon_lifetime is not None:
+            lines.append(f"epsilon_lifetime = {consent.epsilon_lifetime!r}")
     return "\n".join(lines) + "\n"
 
 

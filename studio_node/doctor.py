@@ -150,7 +150,7 @@ def _ledger(home: Path) -> Finding:
         return warn(
             "ledger",
             f"{text}; the budget of {', '.join(spent)} is used up: plans like the last one are refused",
-            "withdraw consent for these shows, or raise [policy] epsilon_lifetime in studio.toml deliberately",
+            "withdraw consent for these shows, or raise epsilon_lifetime in studio.toml deliberately",
         )
     return ok("ledger", text)
 

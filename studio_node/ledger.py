@@ -8,7 +8,7 @@ The file itself is :mod:`studio_node.ledger_file`.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -111,9 +111,8 @@ class Ledger:
         self,
         instruction: RoundInstruction,
         charge: Charge,
-        shows: Iterable[str],
+        caps: Mapping[str, float],
         *,
-        epsilon_lifetime: float,
         dataset_digest: str,
         now: int,
     ) -> Reservation:
@@ -124,8 +123,7 @@ class Ledger:
         Args:
             instruction: what is asked.
             charge: what it costs.
-            shows: those with consent; not empty.
-            epsilon_lifetime: the studio's cap for any one shot.
+            caps: the lifetime cap, epsilon of one shot, of every show with consent; not empty.
             dataset_digest: of the shots' ids, for the studio's own audit.
             now: seconds since the epoch.
 
@@ -140,7 +138,7 @@ class Ledger:
                 "an update that can be sent",
                 hint="see the runner's log for why its training keeps ending; the next round is not affected",
             )
-        accounts = self._admitted(shows, charge, epsilon_lifetime)
+        accounts = self._admitted(caps, charge)
         record = ReserveRecord(
             **self._chained(now),
             federation=instruction.federation,
@@ -217,14 +215,12 @@ class Ledger:
         chained["sequence"] = max(chained["sequence"], seen.sequence + 1)
         self._append(AdoptRecord(**chained, adopted=seen, accounts=accounts, charges=tuple(charges)))
 
-    def _admitted(
-        self, shows: Iterable[str], charge: Charge, epsilon_lifetime: float
-    ) -> tuple[AccountCharge, ...]:
+    def _admitted(self, caps: Mapping[str, float], charge: Charge) -> tuple[AccountCharge, ...]:
         accounts: list[AccountCharge] = []
         refused: BudgetError | None = None
-        for show in sorted(set(shows)):
+        for show in sorted(caps):
             try:
-                accounts.append(self.state.admit(show, charge, epsilon_lifetime))
+                accounts.append(self.state.admit(show, charge, caps[show]))
             except BudgetError as error:
                 refused = error
         if accounts:

@@ -17,6 +17,7 @@ from typing import Self
 
 from federation.durable import sync_folder
 from federation.errors import LedgerError
+from federation.mounts import NETWORK_KINDS, mount_of
 
 LEDGER_FILE = "ledger.sqlite"
 SQLITE_BUSY_S = 5.0
@@ -44,9 +45,10 @@ class LedgerFile:
         """Open, or make, the file and become its writer.
 
         Raises:
-            LedgerError: another process is the writer, or the disk refuses.
+            LedgerError: another process is the writer, the disk refuses, or it is no local disk.
         """
         with disk_errors(path):
+            _require_local(path.parent.resolve())
             lock = _locked(path.with_suffix(".lock"))
             try:
                 return cls(_connected(path), lock, path)
@@ -166,6 +168,17 @@ def _require_format(connection: sqlite3.Connection, path: Path) -> None:
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     if version != _FORMAT:
         raise LedgerError(f"{path} is a ledger of format {version}; this program reads format {_FORMAT}")
+
+
+def _require_local(folder: Path) -> None:
+    """Refuse a network file system, where neither locks nor syncs can be relied on."""
+    mount = mount_of(folder)
+    if mount is not None and mount.kind in NETWORK_KINDS:
+        raise LedgerError(
+            f"the ledger cannot be kept in {folder}: it is on {mount.kind} ({mount.source}), a network file system, "
+            "where a charge can be lost after it was written",
+            hint="move the studio's home to a local disk; plates may stay where they are",
+        )
 
 
 def _locked(path: Path) -> int:

@@ -15,9 +15,10 @@ from federation.documents import canonical_json, digest
 from federation.durable import write_atomic
 from federation.errors import LedgerError
 from federation.privacy import RenyiFilter
+from studio_node.ledger_account import Account
 from studio_node.ledger_file import LEDGER_FILE, read_ledger
 from studio_node.ledger_records import ReserveRecord, as_json, record_hash
-from studio_node.ledger_state import Account, LedgerState, ReservedRound
+from studio_node.ledger_state import LedgerState, ReservedRound
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class AccountView:
         show: its name.
         epsilon: spent so far, by PRV, taken as one fixed sequence; infinite where a restored backup hides it.
         delta: of that epsilon.
-        epsilon_lifetime: the studio's cap.
+        epsilon_lifetime: the show's cap: the studio's, or its own.
         lifetime_used: part of the cap that is used, 0 to 1, allowing for plans chosen after seeing results.
         charges_left: how many more charges like the newest one the cap allows.
         charges: how many were made.
@@ -95,7 +96,7 @@ def show_ledger(home: Path) -> LedgerView:
         LedgerError: the ledger cannot be read or does not hold.
         ConfigError: ``studio.toml`` cannot be read.
     """
-    cap = load_studio_config(home / STUDIO_CONFIG).policy.epsilon_lifetime
+    config = load_studio_config(home / STUDIO_CONFIG)
     encoded = read_ledger(home / LEDGER_FILE) if (home / LEDGER_FILE).exists() else []
     state = LedgerState.of(encoded)
     accounts = [account for show in state.shows if (account := state.account(show)) is not None]
@@ -104,7 +105,7 @@ def show_ledger(home: Path) -> LedgerView:
         state.head.sequence,
         state.head.hash,
         len(state.given_back),
-        tuple(_account_view(account, state, cap) for account in accounts),
+        tuple(_account_view(one, state, config.epsilon_lifetime_of(one.show)) for one in accounts),
         tuple(_charge_view(reserved) for reserved in state.rounds.values()),
     )
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 from federation.errors import BudgetError, LedgerError
 from federation.plan import LedgerHead
-from federation.privacy import PrivacyEvent, RenyiFilter, epsilon, merge_events, order_for
+from federation.privacy import RenyiFilter, merge_events, order_for
+from studio_node.ledger_account import Account
 from studio_node.ledger_records import (
     GENESIS,
     AbortRecord,
@@ -22,6 +23,8 @@ from studio_node.ledger_records import (
     record_hash,
 )
 
+CLOCK_BACK_S = 300
+"""By how much this machine's clock may stand before the newest record; more, and no date can be trusted."""
 ATTEMPTS_MAX = 3
 """How often one question may be charged: a round that keeps dying must not eat a lifetime's budget."""
 
@@ -46,44 +49,13 @@ class ReservedRound:
         return LedgerHead(sequence=self.record.sequence, hash=self.hash)
 
 
-@dataclass(frozen=True)
-class Account:
-    """What a show has spent: the largest loss of any of its shots, never a guarantee for the show as a whole.
-
-    Attributes:
-        show: the show's name.
-        renyi_order: of its lifetime filter.
-        delta: the smallest that any of its charges was made for.
-        events: all that it was charged, merged.
-        rounds: number of charges.
-        exhausted: whether a restored backup left its true spend unknown, so that nothing is left.
-    """
-
-    show: str
-    renyi_order: int
-    delta: float
-    events: tuple[PrivacyEvent, ...]
-    rounds: int
-    exhausted: bool = False
-
-    @property
-    def epsilon(self) -> float:
-        """Epsilon of everything charged, by PRV, taken as one fixed sequence."""
-        return float("inf") if self.exhausted else epsilon(self.events, self.delta)
-
-    def fraction(self, epsilon_lifetime: float) -> float:
-        """Which part of a lifetime cap is used, on the filter that allows for plans chosen after seeing results."""
-        if self.exhausted:
-            return float("inf")
-        return RenyiFilter(self.renyi_order, epsilon_lifetime, self.delta).fraction(self.events)
-
-
 @dataclass
 class LedgerState:
     """What the records so far add up to; grows by :meth:`append`, which refuses what does not follow.
 
     Attributes:
         head: the newest record's sequence and hash.
+        newest_time: the latest time that a record was made at, seconds since the epoch.
         hashes: hash by sequence, adopted heads included.
         rounds: charges that stand, by their sequence.
         given_back: sequences of aborted charges.
@@ -92,6 +64,7 @@ class LedgerState:
     """
 
     head: LedgerHead = GENESIS
+    newest_time: int = 0
     hashes: dict[int, str] = field(default_factory=lambda: {GENESIS.sequence: GENESIS.hash})
     rounds: dict[int, ReservedRound] = field(default_factory=dict)
     given_back: set[int] = field(default_factory=set)
@@ -140,6 +113,7 @@ class LedgerState:
             self.hashes[record.adopted.sequence] = record.adopted.hash
             self.adoptions.append(record)
         self.head = LedgerHead(sequence=record.sequence, hash=record_hash(data))
+        self.newest_time = max(self.newest_time, record.time)
         self.hashes[record.sequence] = self.head.hash
 
     def _take_reserve(self, record: ReserveRecord, hash_: str) -> None:
@@ -239,3 +213,17 @@ class LedgerState:
             hint="put the newest ledger.sqlite back; if it is lost, adopt the coordinator's head "
             f"{seen.sequence}:{seen.hash}, which counts the budget of every show here as spent",
         )
+
+    def require_clock(self, now: int) -> None:
+        """Check that this machine's clock has not jumped back: consent and plans end by it.
+
+        Raises:
+            LedgerError: it stands before the newest record by more than ``CLOCK_BACK_S``.
+        """
+        back_s = self.newest_time - now
+        if back_s > CLOCK_BACK_S:
+            raise LedgerError(
+                f"this machine's clock stands {back_s} s before the ledger's newest record: it jumped back, so "
+                "whether consent or a plan has ended cannot be told",
+                hint="set the clock (NTP), then start the runner again",
+            )

@@ -117,6 +117,7 @@ class LocalRounds:
         self._require_weights(plan, instruction, request.weights)
         with Ledger.open(self._home / LEDGER_FILE) as ledger:
             ledger.require_seen(instruction.seen_head)
+            ledger.state.require_clock(now)
             stored = self._stored(ledger, plan, instruction, config, now)
             if stored is not None:
                 return stored
@@ -124,8 +125,7 @@ class LocalRounds:
             reservation = ledger.reserve(
                 instruction,
                 Charge.of(plan, plan.tier_of(config.name)),
-                {entry.show for entry in packs},
-                epsilon_lifetime=config.policy.epsilon_lifetime,
+                {entry.show: config.epsilon_lifetime_of(entry.show) for entry in packs},
                 dataset_digest=digest(canonical_json([[e.show, e.shot_id, e.epoch] for e in packs])),
                 now=now,
             )

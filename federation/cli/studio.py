@@ -86,6 +86,9 @@ def consent(
     until: datetime | None = typer.Option(
         None, formats=["%Y-%m-%d"], help="Last day, inclusive; default: no end."
     ),
+    epsilon_lifetime: float | None = typer.Option(
+        None, help="A cap of the show's own on the privacy loss of a shot; it can only narrow the studio's."
+    ),
     withdraw: bool = typer.Option(False, "--withdraw", help="Training on this show is no longer allowed."),
     as_json: bool = Json,
 ) -> None:
@@ -94,7 +97,8 @@ def consent(
     from federation.set_up import record_consent
 
     last: date | None = until.date() if until else None
-    entry = ShowConsent(training_allowed=not withdraw, allowed_until=last, allowed_by=by)
+    fields = {"allowed_until": last, "allowed_by": by, "epsilon_lifetime": epsilon_lifetime}
+    entry = ShowConsent.from_fields({"training_allowed": not withdraw, **fields})
     record_consent(home, show_name, entry)
     show(
         {"show": show_name, "training_allowed": not withdraw},

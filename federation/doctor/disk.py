@@ -3,38 +3,17 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 from federation.doctor.finding import Finding, fail, ok, warn
 from federation.durable import temporary_beside
+from federation.mounts import NETWORK_KINDS, VOLATILE_KINDS, mount_of
 
 FREE_BYTES_MIN = 512 << 20
 FREE_BYTES_GOOD = 5 << 30
 PROBE_S = 20.0
-NETWORK_KINDS = frozenset(
-    {
-        "nfs",
-        "nfs4",
-        "cifs",
-        "smb3",
-        "smbfs",
-        "afs",
-        "9p",
-        "ceph",
-        "glusterfs",
-        "lustre",
-        "beegfs",
-        "gpfs",
-        "davfs",
-    }
-    | {"orangefs", "ocfs2", "gfs2", "fuse.sshfs", "fuse.glusterfs", "fuse.ceph", "fuse.rclone", "fuse.s3fs"}
-    | {"fuse.davfs2", "vboxsf", "prl_fs", "vmhgfs", "fuse.vmhgfs-fuse"}
-)
-VOLATILE_KINDS = frozenset({"tmpfs", "ramfs"})
 _LOCKED_OUT = "locked out"
 _PROBE = f"""
 import sqlite3, sys
@@ -46,15 +25,6 @@ except sqlite3.OperationalError as error:
 else:
     print("let in")
 """
-
-
-@dataclass(frozen=True)
-class Mount:
-    """A mounted file system: where, of which kind, from what."""
-
-    point: Path
-    kind: str
-    source: str
 
 
 def free_space(home: Path, *, bytes_min: int = FREE_BYTES_MIN, bytes_good: int = FREE_BYTES_GOOD) -> Finding:
@@ -78,10 +48,9 @@ def local_file_system(home: Path, mountinfo: str | None = None) -> Finding:
 
     Args:
         home: the folder.
-        mountinfo: the kernel's list of mounts; None reads this process's own.
+        mountinfo: as for ``mount_of``.
     """
-    text = Path("/proc/self/mountinfo").read_text(errors="replace") if mountinfo is None else mountinfo
-    mount = mount_of(home.resolve(), text)
+    mount = mount_of(home.resolve(), mountinfo)
     if mount is None:
         return warn(
             "file-system", f"what {home} is mounted from cannot be told", "make sure it is a local disk"
@@ -96,22 +65,6 @@ def local_file_system(home: Path, mountinfo: str | None = None) -> Finding:
     if mount.kind in VOLATILE_KINDS:
         return warn("file-system", f"{where}: it is gone after a restart", "move the home to a disk")
     return ok("file-system", where)
-
-
-def mount_of(path: Path, mountinfo: str) -> Mount | None:
-    """Find the mount that an absolute path lies on; the newest of several at one point is the one in force."""
-    best: Mount | None = None
-    for line in mountinfo.splitlines():
-        before, dash, after = line.partition(" - ")
-        fields, source = before.split(), after.split()
-        if not dash or len(fields) < 5 or len(source) < 2:
-            continue
-        mount = Mount(Path(_unescaped(fields[4])), source[0], _unescaped(source[1]))
-        if path.is_relative_to(mount.point) and (
-            best is None or len(mount.point.parts) >= len(best.point.parts)
-        ):
-            best = mount
-    return best
 
 
 def sqlite_locks(home: Path) -> Finding:
@@ -148,7 +101,3 @@ def sqlite_locks(home: Path) -> Finding:
             "move the home to a local disk",
         )
     return ok("sqlite", f"SQLite writes, syncs and locks at {home}")
-
-
-def _unescaped(field: str) -> str:
-    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match.group(1), 8)), field)

@@ -87,8 +87,7 @@ def charge_for_ever(home: Path, first_round: int) -> None:
                 reservation = ledger.reserve(
                     instruction(server_round),
                     CHARGE,
-                    ["kelp"],
-                    epsilon_lifetime=100.0,
+                    {"kelp": 100.0},
                     dataset_digest="d" * 64,
                     now=server_round,
                 )

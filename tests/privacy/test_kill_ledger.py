@@ -1,6 +1,11 @@
+import contextlib
 import os
+import resource
+import shutil
 import signal
 import sqlite3
+import subprocess
+import sys
 
 import kill_ledger
 import pytest
@@ -9,6 +14,14 @@ from federation.errors import LedgerError
 from studio_node import ledger_file
 from studio_node.ledger import Ledger
 from studio_node.ledger_file import LEDGER_FILE, read_ledger
+
+NAMESPACE = ["unshare", "--user", "--map-root-user", "--mount"]
+
+
+def namespaces_permitted() -> bool:
+    if shutil.which("unshare") is None:
+        return False
+    return subprocess.run([*NAMESPACE, "true"], capture_output=True, check=False).returncode == 0
 
 
 def test_no_kill_loses_a_charge(tmp_path):
@@ -34,8 +47,7 @@ def charge_once(home, server_round: int) -> None:
         reservation = ledger.reserve(
             kill_ledger.instruction(server_round),
             kill_ledger.CHARGE,
-            ["kelp"],
-            epsilon_lifetime=100.0,
+            {"kelp": 100.0},
             dataset_digest="d" * 64,
             now=server_round,
         )
@@ -88,6 +100,62 @@ def test_a_failure_of_any_statement_loses_no_charge(tmp_path, monkeypatch, after
             break
     else:
         pytest.fail("the failures never ran out")
+
+
+@contextlib.contextmanager
+def no_write_beyond(size_bytes: int):
+    """Let the operating system fail every write, to whatever file, at or beyond this place in it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize("before", [0, 9])
+def test_a_real_write_that_fails_at_any_place_loses_no_charge(tmp_path, before):
+    # SQLite writes whole pages, and a journal's pages with eight bytes about each: steps of 256 cut each of them
+    template = tmp_path / "template"
+    template.mkdir()
+    for server_round in range(1, before + 1):
+        charge_once(template, server_round)
+    failed = 0
+    for size_bytes in range(0, 1 << 20, 256):
+        home = tmp_path / f"{size_bytes}"
+        shutil.copytree(template, home)
+        try:
+            with no_write_beyond(size_bytes):
+                charge_once(home, before + 1)
+        except (LedgerError, OSError):
+            failed += 1
+        else:
+            break
+        finally:
+            outcome = kill_ledger.Outcome()
+            kill_ledger.check(home, outcome)
+            assert (outcome.under_counts, outcome.refused) == (0, 0), size_bytes
+            charge_once(home, before + 2)
+            shutil.rmtree(home)
+    assert failed * 256 > (template / LEDGER_FILE).stat().st_size if before else failed > 8
+
+
+@pytest.mark.skipif(not namespaces_permitted(), reason="mount namespaces are not permitted here")
+@pytest.mark.parametrize("charged", [False, True])
+def test_a_read_only_disk_is_refused(tmp_path, charged):
+    if charged:
+        charge_once(tmp_path, 1)
+    program = (
+        "import sys; from pathlib import Path; from studio_node.ledger import Ledger\n"
+        "try: Ledger.open(Path(sys.argv[1]))\n"
+        "except Exception as error: print(type(error).__name__, error, error.hint)\n"
+    )
+    mount = 'mount --bind "$1" "$1" && mount -o remount,bind,ro "$1" && exec "$2" -c "$3" "$1/$4"'
+    command = [*NAMESPACE, "sh", "-c", mount, "sh", tmp_path, sys.executable, program, LEDGER_FILE]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert said.startswith("LedgerError")
+    assert "Read-only file system" in said
+    assert "no data were touched" in said
 
 
 def leave_a_hot_journal(home) -> None:

@@ -1,3 +1,4 @@
+import datetime
 import json
 import time
 
@@ -5,6 +6,8 @@ import numpy as np
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
+from federation import set_up
+from federation.config import ShowConsent
 from federation.documents import digest
 from federation.errors import RefusalCode
 from federation.messages import TrainRefusal, TrainRequest, TrainUpdate
@@ -222,6 +225,39 @@ def test_a_spent_budget_refuses_and_says_so_at_home_only(tmp_path, untrained):
     assert "kelp" in studio.journal()
     # what was trained before is still answered from the store
     assert code_of(rounds.answer(studio.request(1, plan))) is None
+
+
+def test_a_shows_own_cap_takes_that_show_out_and_no_other(studio, untrained):
+    plan = studio.plan()
+    consent = ShowConsent(training_allowed=True, epsilon_lifetime=1.0)
+    set_up.record_consent(studio.home, "moss", consent)
+    studio.consent("moss", True)  # a consent that names no cap leaves the cap
+    rounds = studio.rounds()
+    for server_round in range(1, 8):
+        assert code_of(rounds.answer(studio.request(server_round, plan))) is None
+    kelp, moss = show_ledger(studio.home).accounts
+    assert (kelp.epsilon_lifetime, moss.epsilon_lifetime) == (8.0, 1.0)
+    assert moss.epsilon <= 1.0 < kelp.epsilon
+    assert untrained[0] == 5
+    assert untrained[-1] == 3
+
+
+def test_a_clock_that_jumped_back_is_refused_and_revives_no_consent(studio, untrained):
+    now = int(time.time())
+    yesterday = datetime.datetime.fromtimestamp(now - 24 * 3600, datetime.UTC).date()
+    rounds = studio.rounds()
+    plan = studio.plan(created_at=now - 10 * 24 * 3600)
+    assert code_of(rounds.answer(studio.request(1, plan))) is None
+    for show in ("kelp", "moss"):
+        ended = ShowConsent(training_allowed=True, allowed_until=yesterday)
+        set_up.record_consent(studio.home, show, ended)
+    assert code_of(rounds.answer(studio.request(2, plan))) is RefusalCode.NO_CONSENT
+    back = now - 3 * 24 * 3600
+    for server_round in (1, 2):  # neither the stored update nor a new one
+        asked = studio.request(server_round, plan, issued_at=back)
+        assert code_of(rounds.answer(asked, now=back)) is RefusalCode.LEDGER
+    assert "clock" in studio.journal()
+    assert charges(studio) == len(untrained) == 1
 
 
 def test_a_restored_ledger_is_refused_until_the_operator_acts(studio, untrained):

@@ -8,13 +8,13 @@ import pytest
 from federation.documents import canonical_json
 from federation.errors import BudgetError, LedgerError
 from federation.plan import LedgerHead, RoundInstruction
-from federation.privacy import RenyiFilter
+from federation.privacy import RenyiFilter, order_for
 from studio_node import ledger_file
 from studio_node.ledger import Ledger
 from studio_node.ledger_file import LEDGER_FILE, read_ledger
 from studio_node.ledger_records import Charge, decode_record, record_hash
 from studio_node.ledger_report import export_ledger, show_ledger, verify_ledger
-from studio_node.ledger_state import ATTEMPTS_MAX, LedgerState
+from studio_node.ledger_state import ATTEMPTS_MAX, CLOCK_BACK_S, LedgerState
 
 NOW = 1_800_000_000
 CHARGE = Charge(
@@ -47,7 +47,7 @@ def reserve(
     ledger: Ledger, server_round: int = 1, shows=("kelp",), *, cap: float = 8.0, charge: Charge = CHARGE
 ):
     return ledger.reserve(
-        instruction(server_round), charge, shows, epsilon_lifetime=cap, dataset_digest="d" * 64, now=NOW
+        instruction(server_round), charge, dict.fromkeys(shows, cap), dataset_digest="d" * 64, now=NOW
     )
 
 
@@ -273,6 +273,61 @@ def test_an_exhausted_show_is_left_out_while_a_fresh_one_goes_on(path):
         assert reservation.shows == {"moss"}
         with pytest.raises(LedgerError, match="kelp"):
             reservation.touch("kelp")
+
+
+def test_an_accounts_order_is_that_of_its_first_charge_whatever_comes_after(path):
+    other = CHARGE.model_copy(update={"sample_rate": 0.5, "noise_multiplier": 0.8, "steps": 1})
+    first, later = (order_for(charge.event, 8.0, charge.delta) for charge in (CHARGE, other))
+    assert first != later  # an order chosen after results were seen would be no filter
+    with Ledger.open(path) as ledger:
+        reserve(ledger, 1)
+        reserve(ledger, 2, charge=other)
+        assert ledger.state.account("kelp").renyi_order == first
+    assert [decode_record(data).accounts[0].renyi_order for data in read_ledger(path)] == [first, first]
+
+
+def test_each_show_has_its_own_cap(path):
+    caps = {"kelp": 8.0, "moss": 3.0}
+    charged = []
+    with Ledger.open(path) as ledger:
+        for server_round in range(1, 100):
+            try:
+                made = ledger.reserve(
+                    instruction(server_round), CHARGE, caps, dataset_digest="d" * 64, now=NOW
+                )
+            except BudgetError:
+                break
+            charged.append(made.shows)
+        kelp, moss = ledger.state.account("kelp"), ledger.state.account("moss")
+    assert charged[0] == {"kelp", "moss"}
+    assert charged[-1] == {"kelp"}
+    assert moss.epsilon <= 3.0 < kelp.epsilon <= 8.0
+
+
+def test_a_clock_that_jumped_back_is_refused(path):
+    with Ledger.open(path) as ledger:
+        ledger.state.require_clock(0)
+        reserve(ledger)
+    with Ledger.open(path) as ledger:
+        ledger.state.require_clock(NOW + 10**6)
+        ledger.state.require_clock(NOW - CLOCK_BACK_S)
+        with pytest.raises(LedgerError, match=f"{CLOCK_BACK_S + 1} s before"):
+            ledger.state.require_clock(NOW - CLOCK_BACK_S - 1)
+
+
+def test_a_network_file_system_is_refused(path, monkeypatch, tmp_path_factory):
+    mounts = tmp_path_factory.mktemp("mounts") / "mountinfo"
+    monkeypatch.setattr("federation.mounts.MOUNTINFO", mounts)
+    for kind in ("nfs4", "cifs", "fuse.sshfs"):
+        mounts.write_text(
+            f"1 1 0:1 / / rw - ext4 /dev/sda rw\n2 1 0:2 / {path.parent} rw - {kind} filer:/x rw\n"
+        )
+        with pytest.raises(LedgerError, match=f"{kind} .filer:/x., a network file system") as refused:
+            Ledger.open(path)
+        assert "move the studio's home" in refused.value.hint
+    assert not path.exists()
+    mounts.write_text("1 1 0:1 / / rw - ext4 /dev/sda rw\n")
+    Ledger.open(path).close()
 
 
 def test_a_new_plan_does_not_reset_the_account(path):

@@ -151,6 +151,13 @@ def test_a_clock_within_the_slack_is_accepted_and_beyond_it_is_not():
     assert _code(plan, now=NOW - 1, issued_at=NOW, expires_at=NOW + 2000) is RefusalCode.EXPIRED
 
 
+def test_a_shows_own_cap_can_only_narrow_the_studios():
+    shows = {"strict": {"epsilon_lifetime": 2.0}, "lax": {"epsilon_lifetime": 50.0}, "plain": {}}
+    fields = {"name": "alpha", "federation": "north", "policy": {"epsilon_lifetime": 6.0}, "shows": shows}
+    config = StudioConfig.from_fields(fields)
+    assert [config.epsilon_lifetime_of(show) for show in (*shows, "unknown")] == [2.0, 6.0, 6.0, 6.0]
+
+
 def test_a_show_trains_only_while_its_consent_holds():
     config = StudioConfig.from_fields(
         {

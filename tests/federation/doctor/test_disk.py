@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from federation.doctor.disk import free_space, local_file_system, mount_of, sqlite_locks
+from federation.doctor.disk import free_space, local_file_system, sqlite_locks
 from federation.doctor.finding import found
+from federation.mounts import mount_of
 
 MOUNTS = r"""
 22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw

@@ -16,7 +16,7 @@ from federation.config import load_federation_config
 from federation.errors import ReleaseError
 from federation.flower.coordinator import FederationRun
 from federation.homes import CoordinatorHome
-from federation.keys import RELEASE_KEY, load_release_key, public_pem
+from federation.keys import load_release_key, public_pem
 from federation.release_manifest import WEIGHTS
 
 RUN_FILE = "flower_run.json"
@@ -30,7 +30,7 @@ def open_registry(home: Path) -> Registry:
         IdentityError: the release key is missing or readable by others.
     """
     places = CoordinatorHome(home)
-    release_key = load_release_key(places.keys / RELEASE_KEY).public_key()
+    release_key = load_release_key(places.release_private_key).public_key()
     return Registry(
         places.releases,
         federation=load_federation_config(places.config).name,

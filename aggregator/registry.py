@@ -4,6 +4,9 @@ Each release is a folder that never changes once it has its name. Publishing bui
 reads it back under every rule of ``federation.release``, brings it to the disk and renames it into place: a killed
 coordinator leaves no release, or a whole one. The highest number ever given is kept beside the folders, so a number is
 not given twice even when somebody removes the newest folder.
+
+A release is handed out from the moment that the log of releases (``federation.release_log``) promotes it, until the
+log withdraws it; the folder stays either way. A kill between the two leaves a release that is held, to be promoted.
 """
 
 from __future__ import annotations
@@ -11,68 +14,21 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import shutil
-from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
-from aggregator.release_check import MODEL, ReleaseCheck
+from aggregator.release_draft import Draft, build_release, build_restored
+from federation.documents import DOCUMENT_BYTES_MAX
 from federation.durable import publish_folder, read_bounded, remove_leftovers, temporary_beside, write_atomic
 from federation.errors import FedrotoError, ReleaseError
-from federation.plan import TrainingPlan
-from federation.release import folder_name, number_of_folder
-from federation.release_card import CardFacts, card
-from federation.release_folder import Release, measure, read_release
-from federation.release_manifest import (
-    BENCHMARK,
-    BYTES_MAX,
-    CARD,
-    LISTED_FILES,
-    MANIFEST,
-    RELEASE_SCHEMA,
-    WEIGHTS,
-    ReleaseManifest,
-    ReleasePrivacy,
-)
-from federation.signing import sign_folder
+from federation.keys import load_release_key, read_public_pem
+from federation.release import check_standing, folder_name, number_of_folder
+from federation.release_folder import Release, read_release
+from federation.release_log import LOG_FILE, ReleaseLog
 
 HIGHEST_FILE, LOCK_FILE = "highest", ".lock"
-
-
-@dataclass(frozen=True)
-class Training:
-    """The federated training that made a candidate.
-
-    Attributes:
-        plan: the signed plan, verified.
-        rounds: rounds that were averaged in.
-        privacy: the guarantee (``federation.release_manifest.privacy_of``); None only for a research plan.
-    """
-
-    plan: TrainingPlan
-    rounds: int
-    privacy: ReleasePrivacy | None
-
-
-@dataclass(frozen=True)
-class Draft:
-    """A candidate that has been checked, ready to be published.
-
-    Attributes:
-        weights: its weights file, every tensor.
-        check: the release check's verdict.
-        architecture: of the network, as the plan names it.
-        frozen_digest: of the tensors that are not trained.
-        created_at: seconds since the epoch, UTC.
-        training: where it comes from; None for a base made on public data only.
-    """
-
-    weights: Path
-    check: ReleaseCheck
-    architecture: str
-    frozen_digest: str
-    created_at: int
-    training: Training | None = None
 
 
 class Registry:
@@ -114,20 +70,38 @@ class Registry:
         )
 
     def latest(self) -> Release | None:
-        """Return the newest release, verified; None when there is none.
+        """Return the newest release that stands, verified; None when there is none.
 
         Raises:
             ReleaseError: it breaks a rule; an older one is never taken instead.
         """
-        numbers = self.numbers()
-        return self.get(numbers[-1]) if numbers else None
+        log = self.log()
+        if log.current is None:
+            return None
+        release = self.get(log.current)
+        check_standing(release.manifest, log, announced=True)
+        return release
 
-    def publish(self, draft: Draft, release_key: Path) -> Release:
+    def log(self) -> ReleaseLog:
+        """Return the log of releases, verified; an empty one before the first.
+
+        Raises:
+            ReleaseError, DocumentError: it is damaged or signed by another key.
+        """
+        path = self.root / LOG_FILE
+        if not path.exists():
+            return ReleaseLog(federation=self.federation)
+        return ReleaseLog.verified(
+            read_bounded(path, DOCUMENT_BYTES_MAX), read_public_pem(self.release_key_pem)
+        )
+
+    def publish(self, draft: Draft, release_key: Path, *, promote: bool = True) -> Release:
         """Make a checked candidate the next release.
 
         Args:
             draft: the candidate.
             release_key: the coordinator's private release key.
+            promote: hand it out at once; otherwise it is held until :meth:`promote`.
 
         Raises:
             ReleaseError: the check did not pass, the training had no noise, the parent is not here, or the training
@@ -137,18 +111,88 @@ class Registry:
         """
         self._refuse(draft)
         with self._locked():
-            remove_leftovers(self.root)
-            number = max((self._highest(), *self.numbers())) + 1
-            workshop = temporary_beside(self.root / folder_name(number))
-            folder = workshop / folder_name(number)
-            try:
-                self._build(folder, number, draft, release_key)
-                read_release(folder, self.release_key_pem, number=number, federation=self.federation)
-                write_atomic(self.root / HIGHEST_FILE, f"{number}\n".encode())
-                publish_folder(folder, self.root / folder_name(number))
-            finally:
-                shutil.rmtree(workshop, ignore_errors=True)
+            release = self._place(
+                lambda folder, number: build_release(folder, number, self.federation, draft, release_key)
+            )
+            if promote:
+                self._write(self.log().promoting(release.manifest, at=int(time.time())), release_key)
+        return release
+
+    def promote(self, number: int, release_key: Path) -> Release:
+        """Hand out a release that was held until now.
+
+        Raises:
+            ReleaseError: there is none, it breaks a rule, was withdrawn, or a newer one was promoted before.
+            IdentityError, FedrotoError: see :meth:`publish`.
+        """
+        with self._locked():
+            release = self.get(number)
+            self._write(self.log().promoting(release.manifest, at=int(time.time())), release_key)
+        return release
+
+    def withdraw(self, number: int, reason: str, release_key: Path) -> Release:
+        """Hand a release out no more, for ever; everybody who holds it learns the reason at the next pull.
+
+        Raises:
+            ReleaseError: there is none, it breaks a rule or is withdrawn already, or there is no reason.
+            IdentityError, FedrotoError: see :meth:`publish`.
+        """
+        with self._locked():
+            release = self.get(number)
+            self._write(self.log().withdrawing(release.manifest, reason, at=int(time.time())), release_key)
+        return release
+
+    def roll_back(self, reason: str, release_key: Path, *, to: int | None = None) -> Release:
+        """Withdraw the newest release and bring an older one's weights back under the next number.
+
+        Args:
+            reason: of the withdrawal, for everybody who holds the newest.
+            release_key: the coordinator's private release key.
+            to: number of the release to bring back; None takes the newest that stands beneath.
+
+        Raises:
+            ReleaseError: there is nothing to go back from or to, a rule is broken, or there is no reason.
+            IdentityError, FedrotoError: see :meth:`publish`.
+        """
+        with self._locked():
+            log, now = self.log(), int(time.time())
+            if log.current is None:
+                raise ReleaseError("no release stands, so there is none to roll back")
+            log = log.withdrawing(self.get(log.current).manifest, reason, at=now)
+            target = log.current if to is None else to
+            if target not in log.standing:
+                raise ReleaseError(
+                    f"there is no release {target or 'beneath'} to go back to; standing: {log.standing or 'none'}",
+                    hint="withdraw it instead: fedroto coordinator withdraw",
+                )
+            build = partial(
+                build_restored,
+                old=self.get(target),
+                reason=f"release {log.entries[-1].number} was withdrawn: {reason}",
+                created_at=now,
+                release_key=release_key,
+            )
+            release = self._place(build)
+            self._write(log.promoting(release.manifest, at=now), release_key)
+        return release
+
+    def _place(self, build: Callable[[Path, int], None]) -> Release:
+        """Build the next release beside the others, verify it and give it its name; called with the lock held."""
+        remove_leftovers(self.root)
+        number = max((self._highest(), *self.numbers())) + 1
+        workshop = temporary_beside(self.root / folder_name(number))
+        folder = workshop / folder_name(number)
+        try:
+            build(folder, number)
+            read_release(folder, self.release_key_pem, number=number, federation=self.federation)
+            write_atomic(self.root / HIGHEST_FILE, f"{number}\n".encode())
+            publish_folder(folder, self.root / folder_name(number))
+        finally:
+            shutil.rmtree(workshop, ignore_errors=True)
         return self.get(number)
+
+    def _write(self, log: ReleaseLog, release_key: Path) -> None:
+        write_atomic(self.root / LOG_FILE, log.to_bytes(load_release_key(release_key)))
 
     def _refuse(self, draft: Draft) -> None:
         if not draft.check.passed:
@@ -169,43 +213,18 @@ class Registry:
             raise ReleaseError(
                 f"campaign {plan.campaign} started from release {plan.base_release}, which is not here"
             )
+        withdrawn = self.log().withdrawn.get(plan.base_release)
+        if withdrawn is not None:
+            raise ReleaseError(
+                f"campaign {plan.campaign} started from release {plan.base_release}, which was withdrawn since: "
+                f"{withdrawn.reason}",
+                hint="start a new campaign from the newest release that stands",
+            )
         if (plan.model.architecture, plan.model.frozen_digest) != (draft.architecture, draft.frozen_digest):
             raise ReleaseError(
                 f"the candidate's network ({draft.architecture}, frozen part {draft.frozen_digest[:12]}) is not the "
                 f"plan's ({plan.model.architecture}, {plan.model.frozen_digest[:12]})"
             )
-
-    def _build(self, folder: Path, number: int, draft: Draft, release_key: Path) -> None:
-        try:
-            folder.mkdir(parents=True)
-        except OSError as error:
-            raise FedrotoError(
-                f"cannot build a release in {self.root}: {error.strerror}",
-                hint="check that the folder is there and writable and that the disk is not full",
-            ) from error
-        write_atomic(folder / WEIGHTS, read_bounded(draft.weights, BYTES_MAX[WEIGHTS]))
-        write_atomic(folder / BENCHMARK, draft.check.to_json())
-        write_atomic(folder / CARD, card(_card_facts(self.federation, number, draft)).encode())
-        plan = None if draft.training is None else draft.training.plan
-        manifest = ReleaseManifest.from_fields(
-            {
-                "schema": RELEASE_SCHEMA,
-                "federation": self.federation,
-                "number": number,
-                "parent": None if plan is None else plan.base_release,
-                "campaign": None if plan is None else plan.campaign,
-                "plan_digest": None if plan is None else plan.digest,
-                "rounds": 0 if draft.training is None else draft.training.rounds,
-                "architecture": draft.architecture,
-                "frozen_digest": draft.frozen_digest,
-                "privacy": None if draft.training is None else draft.training.privacy,
-                "not_private": plan is not None and plan.not_private,
-                "created_at": draft.created_at,
-                "files": {name: measure(folder / name) for name in LISTED_FILES},
-            }
-        )
-        write_atomic(folder / MANIFEST, manifest.to_bytes())
-        sign_folder(folder, release_key)
 
     def _highest(self) -> int:
         path = self.root / HIGHEST_FILE
@@ -230,22 +249,3 @@ class Registry:
             except OSError as error:
                 raise FedrotoError(f"cannot lock the releases in {self.root}: {error.strerror}") from error
             yield
-
-
-def _card_facts(federation: str, number: int, draft: Draft) -> CardFacts:
-    training, run = draft.training, draft.check.candidate
-    plan = None if training is None else training.plan
-    return CardFacts(
-        federation=federation,
-        number=number,
-        parent=None if plan is None else plan.base_release,
-        campaign=None if plan is None else plan.campaign,
-        rounds=0 if training is None else training.rounds,
-        studios_by_tier={} if plan is None else Counter(plan.studios.values()),
-        architecture=draft.architecture,
-        privacy=None if training is None else training.privacy,
-        created_at=draft.created_at,
-        benchmark=run.benchmark,
-        errors={method: run.mean_error(method) for method in (MODEL, *run.baselines)},
-        verdict=[gate.why for gate in draft.check.gates],
-    )

@@ -13,11 +13,13 @@ from typing import NoReturn
 import grpc
 
 from aggregator.registry import Registry
+from federation.documents import DOCUMENT_BYTES_MAX
 from federation.durable import read_bounded
 from federation.errors import FedrotoError, ReleaseError
 from federation.proto import coordinator_pb2 as wire
 from federation.proto import coordinator_pb2_grpc as wire_grpc
 from federation.release_folder import Release
+from federation.release_log import LOG_FILE
 from federation.release_manifest import BYTES_MAX, MANIFEST, SIGNATURE
 
 log = logging.getLogger(__name__)
@@ -39,9 +41,14 @@ class VerifiedReleases:
         """Whose releases they are."""
         return self._registry.federation
 
+    def log(self) -> bytes | None:
+        """Return ``log.json`` as it is on the disk; None before the first release."""
+        path = self._registry.root / LOG_FILE
+        return read_bounded(path, DOCUMENT_BYTES_MAX) if path.exists() else None
+
     def numbers(self) -> tuple[int, ...]:
-        """Return the numbers that are there, verified or not, oldest first."""
-        return self._registry.numbers()
+        """Return the numbers of the releases that stand, oldest first; they are not verified by this."""
+        return self._registry.log().standing
 
     def get(self, number: int) -> Release:
         """Return a verified release.
@@ -60,18 +67,28 @@ class VerifiedReleases:
 
 
 class ReleasesServicer(wire_grpc.ReleasesServicer):  # type: ignore[misc]  # generated without types
-    """Answers the three calls of ``coordinator.proto``."""
+    """Answers the four calls of ``coordinator.proto``."""
 
     def __init__(self, releases: VerifiedReleases, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._releases = releases
         self._clock = clock
 
+    def GetLog(self, request: wire.GetLogRequest, context: grpc.ServicerContext) -> wire.GetLogResponse:
+        """Hand out the signed log; whoever reads it checks the signature."""
+        try:
+            data = self._releases.log()
+        except FedrotoError as error:
+            _damaged(context, "the log of releases", error)
+        if data is None:
+            _refuse(context, grpc.StatusCode.NOT_FOUND, "there is no release yet")
+        return wire.GetLogResponse(log=data)
+
     def ListReleases(
         self, request: wire.ListReleasesRequest, context: grpc.ServicerContext
     ) -> wire.ListReleasesResponse:
-        """List the releases that verify, oldest first."""
+        """List the releases that stand and verify, oldest first."""
         response = wire.ListReleasesResponse(federation=self._releases.federation)
-        for number in self._releases.numbers():
+        for number in self._numbers(context):
             try:
                 manifest = self._releases.get(number).manifest
             except ReleaseError as error:
@@ -89,9 +106,9 @@ class ReleasesServicer(wire_grpc.ReleasesServicer):  # type: ignore[misc]  # gen
         self, request: wire.GetManifestRequest, context: grpc.ServicerContext
     ) -> wire.GetManifestResponse:
         """Hand out a release's manifest and signature; number 0 means the newest, never an older one in its place."""
-        numbers = self._releases.numbers()
+        numbers = self._numbers(context)
         if request.number == 0 and not numbers:
-            _refuse(context, grpc.StatusCode.NOT_FOUND, "there is no release yet")
+            _refuse(context, grpc.StatusCode.NOT_FOUND, "no release stands")
         release = self._release(request.number or numbers[-1], context)
         return wire.GetManifestResponse(
             number=release.number,
@@ -125,14 +142,19 @@ class ReleasesServicer(wire_grpc.ReleasesServicer):  # type: ignore[misc]  # gen
                 yield wire.Chunk(offset=offset, data=data)
                 offset += len(data)
 
+    def _numbers(self, context: grpc.ServicerContext) -> tuple[int, ...]:
+        try:
+            return self._releases.numbers()
+        except FedrotoError as error:
+            _damaged(context, "the log of releases", error)
+
     def _release(self, number: int, context: grpc.ServicerContext) -> Release:
-        if number not in self._releases.numbers():
-            _refuse(context, grpc.StatusCode.NOT_FOUND, f"there is no release {number}")
+        if number not in self._numbers(context):
+            _refuse(context, grpc.StatusCode.NOT_FOUND, f"there is no release {number}, or it does not stand")
         try:
             return self._releases.get(number)
         except ReleaseError as error:
-            log.error("release %d is not served: %s", number, error)
-            _refuse(context, grpc.StatusCode.DATA_LOSS, f"release {number} is damaged at the coordinator")
+            _damaged(context, f"release {number}", error)
 
 
 def _state(folder: Path) -> tuple[int, ...]:
@@ -150,8 +172,12 @@ def _read(folder: Path, name: str, context: grpc.ServicerContext) -> bytes:
     try:
         return read_bounded(folder / name, BYTES_MAX[name])
     except FedrotoError as error:
-        log.error("%s", error)  # it names a path, which is nobody else's business
-        _refuse(context, grpc.StatusCode.DATA_LOSS, f"{name} cannot be read at the coordinator")
+        _damaged(context, name, error)
+
+
+def _damaged(context: grpc.ServicerContext, what: str, error: FedrotoError) -> NoReturn:
+    log.error("%s is not served: %s", what, error)  # its text names a path, which is nobody else's business
+    _refuse(context, grpc.StatusCode.DATA_LOSS, f"{what} is damaged at the coordinator")
 
 
 def _refuse(context: grpc.ServicerContext, code: grpc.StatusCode, details: str) -> NoReturn:

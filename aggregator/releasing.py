@@ -9,12 +9,13 @@ from pathlib import Path
 
 from aggregator.campaign import CAMPAIGNS_FOLDER
 from aggregator.campaign_run import open_registry
-from aggregator.registry import Draft, Registry, Training
+from aggregator.registry import Registry
 from aggregator.release_check import MODEL, BenchmarkRun, ReleaseCheck, check_candidate
+from aggregator.release_draft import Draft, Training
 from aggregator.round_store import CANDIDATE_FILE, RoundStore
 from federation.errors import ReleaseError
 from federation.homes import CoordinatorHome
-from federation.keys import PLAN_KEY, RELEASE_KEY, load_plan_key
+from federation.keys import PLAN_KEY, load_plan_key
 from federation.model_spec import ARCHITECTURE, base_model_spec
 from federation.plan import TrainingPlan
 from federation.privacy import epsilon, event_of
@@ -35,25 +36,38 @@ class ReleaseOutcome:
         check: every gate and every number.
         number: of the release, or None if the check did not pass.
         folder: of the release, or None.
+        promoted: whether it is handed out now; otherwise it is held until somebody promotes it.
     """
 
     check: ReleaseCheck
     number: int | None
     folder: Path | None
+    promoted: bool
 
 
-def release_base(home: Path, *, progress: Progress) -> ReleaseOutcome:
+def release_base(home: Path, *, hold: bool = False, progress: Progress) -> ReleaseOutcome:
     """Check the packaged base weights and publish them, if they pass, as a release made on public data only.
+
+    Args:
+        home: the coordinator's.
+        hold: sign it but do not hand it out before it is promoted.
+        progress: told one sentence at a time.
 
     Raises:
         ReleaseError: the registry breaks a rule.
         IdentityError: the release key is missing or readable by others.
     """
-    return _release(home, base_path(), parent=None, training=None, progress=progress)
+    return _release(home, base_path(), parent=None, training=None, hold=hold, progress=progress)
 
 
-def release_candidate(home: Path, campaign: str, *, progress: Progress) -> ReleaseOutcome:
+def release_candidate(home: Path, campaign: str, *, hold: bool = False, progress: Progress) -> ReleaseOutcome:
     """Check a finished campaign's candidate and publish it if it passes; otherwise the previous release stays.
+
+    Args:
+        home: the coordinator's.
+        campaign: its name.
+        hold: sign it but do not hand it out before it is promoted.
+        progress: told one sentence at a time.
 
     Raises:
         ReleaseError: the campaign has no candidate yet, trained without noise, or the registry breaks a rule.
@@ -78,7 +92,9 @@ def release_candidate(home: Path, campaign: str, *, progress: Progress) -> Relea
     newest = open_registry(home).latest()  # not the plan's base: another release may have come since
     if newest is None:
         raise ReleaseError(f"campaign {campaign} started from release {plan.base_release}, which is not here")
-    return _release(home, candidate, parent=newest.path / WEIGHTS, training=training, progress=progress)
+    return _release(
+        home, candidate, parent=newest.path / WEIGHTS, training=training, hold=hold, progress=progress
+    )
 
 
 def measure(models: Mapping[str, RotoModel], *, progress: Progress) -> dict[str, BenchmarkRun]:
@@ -104,7 +120,13 @@ def measure(models: Mapping[str, RotoModel], *, progress: Progress) -> dict[str,
 
 
 def _release(
-    home: Path, weights: Path, *, parent: Path | None, training: Training | None, progress: Progress
+    home: Path,
+    weights: Path,
+    *,
+    parent: Path | None,
+    training: Training | None,
+    hold: bool,
+    progress: Progress,
 ) -> ReleaseOutcome:
     registry: Registry = open_registry(home)
     loaded = load(weights)
@@ -114,8 +136,8 @@ def _release(
     runs = measure(models, progress=progress)
     check = check_candidate(runs[CANDIDATE], runs.get(BASE))
     if not check.passed:
-        return ReleaseOutcome(check, None, None)
+        return ReleaseOutcome(check, None, None, promoted=False)
     spec = base_model_spec(loaded.tensors)
     draft = Draft(weights, check, ARCHITECTURE, spec.frozen_digest, int(time.time()), training)
-    release = registry.publish(draft, CoordinatorHome(home).keys / RELEASE_KEY)
-    return ReleaseOutcome(check, release.number, release.path)
+    release = registry.publish(draft, CoordinatorHome(home).release_private_key, promote=not hold)
+    return ReleaseOutcome(check, release.number, release.path, promoted=not hold)

@@ -6,7 +6,8 @@ that is killed in between can take the release in again but never an older one. 
 manifest's hash: an interrupted download goes on where it stopped, and two different releases never mix.
 
 The folder also keeps the release key that its first release was verified with. Every later use of a held release is
-verified with that key again, and a release of another key is refused.
+verified with that key again, and a release of another key is refused. And it keeps the newest log of releases that the
+coordinator has shown: what that says was withdrawn is not used any more.
 """
 
 from __future__ import annotations
@@ -19,12 +20,20 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from federation.documents import canonical_json
+from federation.documents import DOCUMENT_BYTES_MAX, canonical_json
 from federation.durable import publish_folder, read_bounded, remove_leftovers, temporary_beside, write_atomic
 from federation.errors import FedrotoError, ReleaseError
 from federation.keys import KEY_FILE_BYTES_MAX, fingerprint, read_public_pem
-from federation.release import check_identity, check_not_going_back, folder_name, number_of_folder
+from federation.release import (
+    check_identity,
+    check_log,
+    check_not_going_back,
+    check_standing,
+    folder_name,
+    number_of_folder,
+)
 from federation.release_folder import Release, read_release
+from federation.release_log import LOG_FILE, ReleaseLog
 from federation.release_manifest import NewestSeen, ReleaseManifest
 
 NEWEST_FILE, LOCK_FILE, WORKSHOP_PREFIX = "newest.json", ".lock", ".pull-"
@@ -85,23 +94,66 @@ class HeldReleases:
         Raises:
             ReleaseError: none is held, it breaks a rule, or a newer one was seen before.
         """
-        numbers = self.numbers()
+        numbers, log = self.numbers(), self.log()
         if not numbers:
             raise ReleaseError(f"no release is held in {self.root}", hint="fetch one with: fedroto pull")
-        release = read_release(
-            self.root / folder_name(numbers[-1]), self.release_key_pem, federation=self.federation
-        )
-        check_not_going_back(release.manifest, self.newest_seen())
+        standing = [number for number in numbers if log is None or number not in log.withdrawn]
+        release = self.get((standing or numbers)[-1])
+        check_not_going_back(release.manifest, self.newest_seen(), log)
         return release
 
-    def check_acceptable(self, manifest: ReleaseManifest, *, number: int) -> None:
+    def get(self, number: int) -> Release:
+        """Return a release that is held, verified, unless the coordinator has withdrawn it.
+
+        Raises:
+            ReleaseError: it breaks a rule or was withdrawn.
+        """
+        release = read_release(
+            self.root / folder_name(number), self.release_key_pem, federation=self.federation
+        )
+        check_standing(release.manifest, self.log(), announced=False)
+        return release
+
+    def log(self) -> ReleaseLog | None:
+        """Return the newest log of releases that was ever shown here, or None.
+
+        Raises:
+            ReleaseError, DocumentError: it is damaged.
+        """
+        path = self.root / LOG_FILE
+        if not path.exists():
+            return None
+        return ReleaseLog.verified(
+            read_bounded(path, DOCUMENT_BYTES_MAX), read_public_pem(self.release_key_pem)
+        )
+
+    def take_log(self, data: bytes) -> ReleaseLog:
+        """Verify a log that the coordinator shows and keep it; called with the folder locked.
+
+        Raises:
+            ReleaseError: it leaves out or changes what was said before, or is of another federation.
+            DocumentError: it is not signed by the coordinator.
+            FedrotoError: the disk refused.
+        """
+        log = ReleaseLog.verified(data, read_public_pem(self.release_key_pem))
+        held = self.log()
+        check_log(log, held=held, federation=self.federation)
+        if log != held:
+            write_atomic(self.root / LOG_FILE, data)
+        return log
+
+    def check_acceptable(
+        self, manifest: ReleaseManifest, *, number: int, announced: bool, go_back: bool
+    ) -> None:
         """Refuse a release early that would be refused when it is taken in.
 
         Raises:
-            ReleaseError: another number or federation, without privacy, or going back.
+            ReleaseError: another number or federation, without privacy, withdrawn, not announced, or going back.
         """
         check_identity(manifest, number=number, federation=self.federation)
-        check_not_going_back(manifest, self.newest_seen())
+        log = self.log()
+        check_standing(manifest, log, announced=announced)
+        check_not_going_back(manifest, self.newest_seen(), log, go_back=go_back)
 
     def held(self, manifest: ReleaseManifest) -> Release | None:
         """Return the held copy of exactly this release, or None when there is none or it is damaged."""
@@ -153,7 +205,7 @@ class HeldReleases:
             remove_leftovers(path)
         return path
 
-    def take_in(self, workshop: Path, *, number: int) -> Release:
+    def take_in(self, workshop: Path, *, number: int, go_back: bool = False) -> Release:
         """Verify a finished workshop and put it in its place.
 
         Raises:
@@ -162,7 +214,7 @@ class HeldReleases:
         """
         try:
             release = read_release(workshop, self.release_key_pem, number=number, federation=self.federation)
-            check_not_going_back(release.manifest, self.newest_seen())
+            self.check_acceptable(release.manifest, number=number, announced=False, go_back=go_back)
         except ReleaseError:
             shutil.rmtree(workshop, ignore_errors=True)
             raise
@@ -203,7 +255,10 @@ def verified_release(folder: Path) -> Release:
             f"{folder} was not pulled, so there is no key to verify it with",
             hint=f"take it in first: fedroto pull RELEASES --from {folder} --release-key KEY",
         )
-    return read_release(folder, held.release_key_pem)
+    number = number_of_folder(folder.name)
+    if number is None:
+        raise ReleaseError(f"{folder} is not named after a release's number (0001, 0002, ...)")
+    return held.get(number)
 
 
 @contextlib.contextmanager

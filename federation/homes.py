@@ -73,6 +73,11 @@ class CoordinatorHome:
         return self.root / "release_key.pub"
 
     @property
+    def release_private_key(self) -> Path:
+        """The release key, EC P-256 PEM, 0600."""
+        return self.keys / keys.RELEASE_KEY
+
+    @property
     def releases(self) -> Path:
         """The release registry."""
         return self.root / "releases"

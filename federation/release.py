@@ -19,7 +19,9 @@ Rules, in the order in which they are applied:
     5. The manifest's number is the folder's, its federation the reader's.
     6. Weights without a privacy guarantee (``not_private``) are never published and never taken in.
     7. Numbers only go up: a reader refuses a release older than the newest that it has ever seen, and another
-       release under a number that it has seen.
+       release under a number that it has seen. Only a person can go back, and only behind withdrawn releases.
+    8. The coordinator's log of releases (``federation.release_log``) only grows, names every release that is handed
+       out, and what it says is withdrawn is neither taken in nor used.
 
 The remaining steps (hashing files, verifying signatures, remembering the newest) are in ``federation.release_folder``
 and ``federation.release_client``.
@@ -31,6 +33,7 @@ import re
 from collections.abc import Collection, Mapping
 
 from federation.errors import ReleaseError
+from federation.release_log import LogEntry, ReleaseLog
 from federation.release_manifest import BYTES_MAX, FileEntry, NewestSeen, ReleaseManifest
 
 
@@ -97,8 +100,66 @@ def check_identity(manifest: ReleaseManifest, *, number: int, federation: str | 
         )
 
 
-def check_not_going_back(manifest: ReleaseManifest, newest: NewestSeen | None) -> None:
+def check_log(log: ReleaseLog, *, held: ReleaseLog | None, federation: str | None) -> None:
+    """Apply rule 8 to a log that the coordinator shows, against the one that it showed before.
+
+    Raises:
+        ReleaseError: it is another federation's, or leaves out or changes what was said before.
+    """
+    if federation is not None and log.federation != federation:
+        raise ReleaseError(
+            f"the log of releases is of federation {log.federation!r}, expected {federation!r}"
+        )
+    if held is not None and not log.extends(held):
+        raise ReleaseError(
+            f"the coordinator's log of releases, {len(log.entries)} entries with head {log.head[:12]}, does not "
+            f"go on from the one that was here before, {len(held.entries)} entries with head {held.head[:12]}",
+            hint="compare both heads with the coordinator by phone: a log that changes may hide a withdrawal",
+        )
+
+
+def check_standing(manifest: ReleaseManifest, log: ReleaseLog | None, *, announced: bool) -> None:
+    """Apply rule 8 to a release.
+
+    Args:
+        manifest: of the release.
+        log: the newest one that the reader has verified, or None before the first.
+        announced: whether the log has to name the release (over the network), or only must not withdraw it.
+
+    Raises:
+        ReleaseError: withdrawn, not announced, or not the release that was announced under its number.
+    """
+    entry = None if log is None else log.withdrawn.get(manifest.number)
+    if entry is not None:
+        raise ReleaseError(
+            f"release {manifest.number} was withdrawn by the coordinator: {entry.reason}",
+            hint="take the newest that stands: fedroto pull",
+        )
+    said = None if log is None else log.promoted.get(manifest.number)
+    if said is None and announced:
+        raise ReleaseError(f"release {manifest.number} is not in the coordinator's log of releases")
+    if said is not None and said.manifest_digest != manifest.digest:
+        raise ReleaseError(
+            f"release {manifest.number} has manifest {manifest.digest[:12]}, the coordinator's log says "
+            f"{said.manifest_digest[:12]}",
+            hint="compare the two hashes with the coordinator by phone",
+        )
+
+
+def check_not_going_back(
+    manifest: ReleaseManifest,
+    newest: NewestSeen | None,
+    log: ReleaseLog | None = None,
+    *,
+    go_back: bool = False,
+) -> None:
     """Apply rule 7.
+
+    Args:
+        manifest: of the release.
+        newest: that the reader has ever seen.
+        log: says which releases were withdrawn.
+        go_back: whether a person wants to go back behind withdrawn releases.
 
     Raises:
         ReleaseError: older than the newest seen, or another release under its number.
@@ -106,14 +167,28 @@ def check_not_going_back(manifest: ReleaseManifest, newest: NewestSeen | None) -
     if newest is None:
         return
     if manifest.number < newest.number:
-        raise ReleaseError(
-            f"release {manifest.number} is older than release {newest.number}, which was here before; "
-            "going back is refused",
-            hint="ask the coordinator why: an old release served as new is how a known weakness is brought back",
-        )
+        why = None if log is None else _withdrawn_since(manifest.number, newest.number, log)
+        if why is None:
+            raise ReleaseError(
+                f"release {manifest.number} is older than release {newest.number}, which was here before; "
+                "going back is refused",
+                hint="ask the coordinator why: an old release served as new is how a known weakness is brought back",
+            )
+        if not go_back:
+            raise ReleaseError(
+                f"release {newest.number}, the newest that was here, was withdrawn by the coordinator: {why.reason}; "
+                f"what stands is the older release {manifest.number}, and nobody goes back without knowing it",
+                hint="take it knowingly with: fedroto pull --go-back, or wait for the coordinator's next release",
+            )
     if manifest.number == newest.number and manifest.digest != newest.manifest_digest:
         raise ReleaseError(
             f"there are two releases {manifest.number}: manifest {manifest.digest[:12]} now, "
             f"{newest.manifest_digest[:12]} before; the second is refused",
             hint="compare the two hashes with the coordinator by phone",
         )
+
+
+def _withdrawn_since(number: int, newest: int, log: ReleaseLog) -> LogEntry | None:
+    """Return the newest one's withdrawal if everything handed out after ``number`` was withdrawn, else None."""
+    after = [other for other in log.promoted if number < other <= newest]
+    return log.withdrawn.get(newest) if all(other in log.withdrawn for other in after) else None

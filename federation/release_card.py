@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from federation.release_manifest import ReleasePrivacy
+from federation.release_manifest import ReleaseManifest, ReleasePrivacy
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,7 @@ class CardFacts:
         created_at: seconds since the epoch, UTC.
         benchmark: which public benchmark, with its version and size.
         errors: mean boundary error on it by method, in percent of the outline's size; "model" is this release.
+        error_before: that of the release before this one, on the same clips, or None for a first release.
         verdict: the release check's sentences, one per gate.
     """
 
@@ -39,25 +40,12 @@ class CardFacts:
     created_at: int
     benchmark: str
     errors: Mapping[str, float]
+    error_before: float | None
     verdict: Sequence[str]
 
 
 def card(facts: CardFacts) -> str:
     """Write the card: Markdown with a YAML head."""
-    made = datetime.fromtimestamp(facts.created_at, UTC)
-    head = [
-        "---",
-        "library_name: fedroto",
-        "license: apache-2.0",
-        "pipeline_tag: video-to-video",
-        "tags: [rotoscoping, federated-learning, differential-privacy]",
-        f'federation: "{facts.federation}"',
-        f"release: {facts.number}",
-        f"parent: {facts.parent if facts.parent is not None else 'null'}",
-        f'architecture: "{facts.architecture}"',
-        f"created: {made:%Y-%m-%d}",
-        "---",
-    ]
     sections = [
         f"# Release {facts.number} of {facts.federation}",
         "Predicts the in-between keyframes of a rotoscope shape from an artist's own keyframes and the plate, "
@@ -67,7 +55,7 @@ def card(facts: CardFacts) -> str:
         "## Public benchmark",
         f"{facts.benchmark}. Mean boundary error in percent of the outline's size (square root of its area); lower "
         "is better.",
-        _table(facts.errors),
+        _table(facts.errors, facts.error_before),
         "\n".join(f"- {sentence}" for sentence in facts.verdict),
         "## Privacy",
         _privacy(facts.privacy),
@@ -80,7 +68,46 @@ def card(facts: CardFacts) -> str:
         "- The figures above are from the public benchmark; a studio measures the gain on its own shots at home.\n"
         "- The weights are checked by their signature (model.sig, OpenSSF Model Signing) before every first use.",
     ]
-    return "\n".join(head) + "\n\n" + "\n\n".join(sections) + "\n"
+    head = _head(facts.federation, facts.number, facts.parent, facts.architecture, facts.created_at)
+    return head + "\n\n" + "\n\n".join(sections) + "\n"
+
+
+def restored_card(text: str, *, number: int, old: ReleaseManifest, reason: str, created_at: int) -> str:
+    """Write the card of a release that brings an older one's weights back.
+
+    Args:
+        text: the older one's card.
+        number: of the new release.
+        old: the older one's manifest.
+        reason: why it comes back.
+        created_at: of the new release, seconds since the epoch, UTC.
+    """
+    body = text.partition("\n---\n")[2].strip()
+    return (
+        _head(old.federation, number, old.parent, old.architecture, created_at)
+        + f"\n\n# Release {number} of {old.federation}: the weights of release {old.number} again\n\n"
+        f"Why: {reason}. Numbers of releases only go up, so the older weights come back under a new one. What follows "
+        f"is the card of release {old.number}; every number in it holds for these weights.\n\n#{body}\n"
+    )
+
+
+def _head(federation: str, number: int, parent: int | None, architecture: str, created_at: int) -> str:
+    made = datetime.fromtimestamp(created_at, UTC)
+    return "\n".join(
+        [
+            "---",
+            "library_name: fedroto",
+            "license: apache-2.0",
+            "pipeline_tag: video-to-video",
+            "tags: [rotoscoping, federated-learning, differential-privacy]",
+            f'federation: "{federation}"',
+            f"release: {number}",
+            f"parent: {parent if parent is not None else 'null'}",
+            f'architecture: "{architecture}"',
+            f"created: {made:%Y-%m-%d}",
+            "---",
+        ]
+    )
 
 
 def _training(facts: CardFacts) -> str:
@@ -115,9 +142,10 @@ def _privacy(privacy: ReleasePrivacy | None) -> str:
     )
 
 
-def _table(errors: Mapping[str, float]) -> str:
-    rows = sorted(errors.items(), key=lambda item: item[1])
-    body = "\n".join(
-        f"| {'**this release**' if name == 'model' else name} | {error:.3f} |" for name, error in rows
-    )
+def _table(errors: Mapping[str, float], before: float | None) -> str:
+    named = {"**this release**" if name == "model" else name: error for name, error in errors.items()}
+    if before is not None:
+        named["the release before"] = before
+    rows = sorted(named.items(), key=lambda item: item[1])
+    body = "\n".join(f"| {name} | {error:.3f} |" for name, error in rows)
     return f"| method | error (%) |\n|---|---|\n{body}"

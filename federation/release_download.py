@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import grpc
 
@@ -28,7 +28,6 @@ FAILURES_MAX = 4
 """Tries in a row that bring nothing before giving up; the pause doubles from ``PAUSE_SECONDS`` each time."""
 PAUSE_SECONDS = 0.5
 
-Answer = TypeVar("Answer")
 _PASSING = frozenset(
     {
         grpc.StatusCode.UNAVAILABLE,
@@ -70,21 +69,32 @@ class ReleaseConnection:
     ) -> None:
         self._channel.close()
 
-    def manifest(self, number: int | None) -> tuple[bytes, bytes]:
-        """Return a release's ``manifest.json`` and ``model.sig``; None asks for the newest.
+    def log(self) -> bytes:
+        """Return the coordinator's ``log.json``, not yet verified.
+
+        Raises:
+            IdentityError: the server's certificate is not the federation's.
+            ReleaseError: there is no release yet, or the coordinator does not answer.
+        """
+        return bytes(self._ask(self._stub.GetLog, wire.GetLogRequest()).log)
+
+    def manifest(self, number: int) -> tuple[bytes, bytes]:
+        """Return a release's ``manifest.json`` and ``model.sig``.
 
         Raises:
             IdentityError: the server's certificate is not the federation's.
             ReleaseError: there is no such release, or the coordinator does not answer.
         """
-        if number is not None and not 1 <= number <= NUMBER_MAX:
+        if not 1 <= number <= NUMBER_MAX:
             raise ReleaseError(f"{number} is no release's number; they go from 1 to {NUMBER_MAX}")
-        request = wire.GetManifestRequest(number=number or 0)
+        answer = self._ask(self._stub.GetManifest, wire.GetManifestRequest(number=number))
+        return answer.manifest, answer.signature
+
+    def _ask(self, call: Callable[..., Any], request: Any) -> Any:
         failures = 0
         while True:
             try:
-                answer = self._stub.GetManifest(request, timeout=CALL_SECONDS)
-                return answer.manifest, answer.signature
+                return call(request, timeout=CALL_SECONDS)
             except grpc.RpcError as error:
                 failures += 1
                 self._wait_or_give_up(error, failures)

@@ -71,6 +71,7 @@ class ReleaseManifest(_Frozen):
     Attributes:
         number: of the release, from 1, only ever going up.
         parent: number of the release that the training started from; None for a base made on public data only.
+        restores: number of the older release whose weights these are again, after a withdrawal; None otherwise.
         campaign: name of the training; None for a base.
         plan_digest: the signed plan's id; None for a base.
         rounds: federated rounds that were averaged in; 0 for a base.
@@ -86,6 +87,7 @@ class ReleaseManifest(_Frozen):
     federation: Name
     number: Annotated[int, Field(ge=1, le=NUMBER_MAX)]
     parent: Annotated[int, Field(ge=1)] | None
+    restores: Annotated[int, Field(ge=1)] | None
     campaign: Name | None
     plan_digest: Sha256 | None
     rounds: Annotated[int, Field(ge=0)]
@@ -109,6 +111,8 @@ class ReleaseManifest(_Frozen):
             raise ValueError("privacy is given for every training with noise, and for nothing else")
         if self.parent is not None and self.parent >= self.number:
             raise ValueError(f"release {self.number} cannot descend from release {self.parent}")
+        if self.restores is not None and self.restores >= self.number:
+            raise ValueError(f"release {self.number} cannot bring release {self.restores} back")
         if set(self.files) != set(LISTED_FILES):
             raise ValueError(f"files lists {sorted(self.files)}, expected {sorted(LISTED_FILES)}")
         for name, entry in self.files.items():

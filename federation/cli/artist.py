@@ -25,9 +25,12 @@ def pull(
     source: Path | None = typer.Option(None, "--from", help="Instead: a release's folder, copied by hand."),
     release_key: Path | None = typer.Option(None, help="With --from: the coordinator's release key (PEM)."),
     number: int | None = typer.Option(None, help="Release number; default: the newest."),
+    go_back: bool = typer.Option(
+        False, "--go-back", help="Take an older release if every newer one that was here was withdrawn."
+    ),
     as_json: bool = Json,
 ) -> None:
-    """Fetch a release, verify its signature, and refuse one that is older than what you hold."""
+    """Fetch a release, verify its signature, learn of withdrawn ones, and refuse one older than what you hold."""
     from federation.documents import DOCUMENT_BYTES_MAX
     from federation.durable import read_bounded
     from federation.errors import ConfigError
@@ -41,7 +44,8 @@ def pull(
                 "--from needs --release-key, the coordinator's public key",
                 hint="a studio that has joined holds it as coordinator/release_key.pub",
             )
-        result = pull_folder(source, read_bounded(release_key, DOCUMENT_BYTES_MAX), destination, progress)
+        key = read_bounded(release_key, DOCUMENT_BYTES_MAX)
+        result = pull_folder(source, key, destination, progress, go_back=go_back)
     elif home is not None:
         kit = load_kit(home)
         result = pull_over_network(
@@ -52,6 +56,7 @@ def pull(
             number,
             progress,
             federation=kit.federation,
+            go_back=go_back,
         )
     else:
         raise ConfigError("say where from: --home of a studio that has joined, or --from with --release-key")
@@ -61,10 +66,25 @@ def pull(
             "path": result.release.path,
             "already_held": result.already_held,
             "bytes_fetched": result.bytes_fetched,
+            "restores": result.release.manifest.restores,
+            "withdrawn": {entry.number: entry.reason for entry in result.withdrawn},
+            "log_head": None if result.log is None else result.log.head,
         },
         as_json,
-        lambda done: f"release {done['number']} is in {done['path']}; its signature holds",
+        _pulled_text,
     )
+
+
+def _pulled_text(done: dict[str, Any]) -> str:
+    again = "" if done["restores"] is None else f", with the weights of release {done['restores']} again"
+    lines = [
+        f"release {number} was withdrawn by the coordinator: {reason}; it is not used any more"
+        for number, reason in done["withdrawn"].items()
+    ]
+    lines.append(f"release {done['number']}{again} is in {done['path']}; its signature holds")
+    if done["log_head"] is not None:
+        lines.append(f"log of releases: head {done['log_head'][:16]}, the same for everybody")
+    return "\n".join(lines)
 
 
 def predict(

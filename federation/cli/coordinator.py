@@ -149,28 +149,6 @@ def run(
         raise typer.Exit(result.exit_code)
 
 
-@app.command(epilog="Example: fedroto coordinator release --home fed --campaign autumn")
-def release(
-    home: Path = Home,
-    base: bool = typer.Option(False, "--base", help="Check and publish the packaged base weights."),
-    campaign: str | None = typer.Option(None, help="Check and publish the candidate of this campaign."),
-    as_json: bool = Json,
-) -> None:
-    """Check weights on the public benchmark and publish them signed, or say why not; status 1 if they do not pass."""
-    from aggregator.releasing import release_base, release_candidate
-
-    if base == (campaign is not None):
-        raise typer.BadParameter("give either --base or --campaign NAME")
-    result = (
-        release_base(home, progress=progress)
-        if campaign is None
-        else release_candidate(home, campaign, progress=progress)
-    )
-    show(result, as_json, _release_text)
-    if result.number is None:
-        raise typer.Exit(1)
-
-
 @app.command(hidden=True, epilog="Example: fedroto coordinator part superlink --home fed")
 def part(
     name: str = typer.Argument(..., help="superlink, fleet-proxy, roster or releases."),
@@ -221,13 +199,3 @@ def _campaign_text(result: Any) -> str:
         table(["round", "state", "returned", "late", "bytes in", "why"], rows)
         + f"\n{result.campaign} is {result.state}: {result.reason}\nmost that a shot was charged: {cost}"
     )
-
-
-def _release_text(outcome: Any) -> str:
-    gates = table(
-        ["gate", "passed", "why"],
-        [[gate.name, "yes" if gate.passed else "no", gate.why] for gate in outcome.check.gates],
-    )
-    if outcome.number is None:
-        return f"{gates}\nno release: the previous one stays"
-    return f"{gates}\nrelease {outcome.number} is signed and published: {outcome.folder}"

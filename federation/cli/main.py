@@ -21,6 +21,7 @@ from federation.cli import (
     doctor,
     model,
     plates,
+    releases,
     rotation,
     rounds,
     status,
@@ -43,6 +44,7 @@ doctor.register(app)
 artist.register(app)
 audit.register(app)
 rotation.register(studio.app, coordinator.app)
+releases.register(coordinator.app)
 status.register(coordinator.app)
 desk.register(app)
 app.add_typer(studio.app, name="studio")

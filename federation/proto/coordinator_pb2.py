@@ -24,27 +24,31 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"federation/proto/coordinator.proto\x12\x16\x66\x65\x64roto.coordinator.v1\"\x15\n\x13ListReleasesRequest\"\\\n\x0eReleaseSummary\x12\x0e\n\x06number\x18\x01 \x01(\r\x12\x0e\n\x06parent\x18\x02 \x01(\r\x12\x16\n\x0eweights_sha256\x18\x03 \x01(\t\x12\x12\n\ncreated_at\x18\x04 \x01(\x03\"d\n\x14ListReleasesResponse\x12\x12\n\nfederation\x18\x01 \x01(\t\x12\x38\n\x08releases\x18\x02 \x03(\x0b\x32&.fedroto.coordinator.v1.ReleaseSummary\"$\n\x12GetManifestRequest\x12\x0e\n\x06number\x18\x01 \x01(\r\"J\n\x13GetManifestResponse\x12\x0e\n\x06number\x18\x01 \x01(\r\x12\x10\n\x08manifest\x18\x02 \x01(\x0c\x12\x11\n\tsignature\x18\x03 \x01(\x0c\"?\n\x0f\x44ownloadRequest\x12\x0e\n\x06number\x18\x01 \x01(\r\x12\x0c\n\x04\x66ile\x18\x02 \x01(\t\x12\x0e\n\x06offset\x18\x03 \x01(\x04\"%\n\x05\x43hunk\x12\x0e\n\x06offset\x18\x01 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x32\xb3\x02\n\x08Releases\x12i\n\x0cListReleases\x12+.fedroto.coordinator.v1.ListReleasesRequest\x1a,.fedroto.coordinator.v1.ListReleasesResponse\x12\x66\n\x0bGetManifest\x12*.fedroto.coordinator.v1.GetManifestRequest\x1a+.fedroto.coordinator.v1.GetManifestResponse\x12T\n\x08\x44ownload\x12\'.fedroto.coordinator.v1.DownloadRequest\x1a\x1d.fedroto.coordinator.v1.Chunk0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"federation/proto/coordinator.proto\x12\x16\x66\x65\x64roto.coordinator.v1\"\x0f\n\rGetLogRequest\"\x1d\n\x0eGetLogResponse\x12\x0b\n\x03log\x18\x01 \x01(\x0c\"\x15\n\x13ListReleasesRequest\"\\\n\x0eReleaseSummary\x12\x0e\n\x06number\x18\x01 \x01(\r\x12\x0e\n\x06parent\x18\x02 \x01(\r\x12\x16\n\x0eweights_sha256\x18\x03 \x01(\t\x12\x12\n\ncreated_at\x18\x04 \x01(\x03\"d\n\x14ListReleasesResponse\x12\x12\n\nfederation\x18\x01 \x01(\t\x12\x38\n\x08releases\x18\x02 \x03(\x0b\x32&.fedroto.coordinator.v1.ReleaseSummary\"$\n\x12GetManifestRequest\x12\x0e\n\x06number\x18\x01 \x01(\r\"J\n\x13GetManifestResponse\x12\x0e\n\x06number\x18\x01 \x01(\r\x12\x10\n\x08manifest\x18\x02 \x01(\x0c\x12\x11\n\tsignature\x18\x03 \x01(\x0c\"?\n\x0f\x44ownloadRequest\x12\x0e\n\x06number\x18\x01 \x01(\r\x12\x0c\n\x04\x66ile\x18\x02 \x01(\t\x12\x0e\n\x06offset\x18\x03 \x01(\x04\"%\n\x05\x43hunk\x12\x0e\n\x06offset\x18\x01 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x32\x8c\x03\n\x08Releases\x12W\n\x06GetLog\x12%.fedroto.coordinator.v1.GetLogRequest\x1a&.fedroto.coordinator.v1.GetLogResponse\x12i\n\x0cListReleases\x12+.fedroto.coordinator.v1.ListReleasesRequest\x1a,.fedroto.coordinator.v1.ListReleasesResponse\x12\x66\n\x0bGetManifest\x12*.fedroto.coordinator.v1.GetManifestRequest\x1a+.fedroto.coordinator.v1.GetManifestResponse\x12T\n\x08\x44ownload\x12\'.fedroto.coordinator.v1.DownloadRequest\x1a\x1d.fedroto.coordinator.v1.Chunk0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'federation.proto.coordinator_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_LISTRELEASESREQUEST']._serialized_start=62
-  _globals['_LISTRELEASESREQUEST']._serialized_end=83
-  _globals['_RELEASESUMMARY']._serialized_start=85
-  _globals['_RELEASESUMMARY']._serialized_end=177
-  _globals['_LISTRELEASESRESPONSE']._serialized_start=179
-  _globals['_LISTRELEASESRESPONSE']._serialized_end=279
-  _globals['_GETMANIFESTREQUEST']._serialized_start=281
-  _globals['_GETMANIFESTREQUEST']._serialized_end=317
-  _globals['_GETMANIFESTRESPONSE']._serialized_start=319
-  _globals['_GETMANIFESTRESPONSE']._serialized_end=393
-  _globals['_DOWNLOADREQUEST']._serialized_start=395
-  _globals['_DOWNLOADREQUEST']._serialized_end=458
-  _globals['_CHUNK']._serialized_start=460
-  _globals['_CHUNK']._serialized_end=497
-  _globals['_RELEASES']._serialized_start=500
-  _globals['_RELEASES']._serialized_end=807
+  _globals['_GETLOGREQUEST']._serialized_start=62
+  _globals['_GETLOGREQUEST']._serialized_end=77
+  _globals['_GETLOGRESPONSE']._serialized_start=79
+  _globals['_GETLOGRESPONSE']._serialized_end=108
+  _globals['_LISTRELEASESREQUEST']._serialized_start=110
+  _globals['_LISTRELEASESREQUEST']._serialized_end=131
+  _globals['_RELEASESUMMARY']._serialized_start=133
+  _globals['_RELEASESUMMARY']._serialized_end=225
+  _globals['_LISTRELEASESRESPONSE']._serialized_start=227
+  _globals['_LISTRELEASESRESPONSE']._serialized_end=327
+  _globals['_GETMANIFESTREQUEST']._serialized_start=329
+  _globals['_GETMANIFESTREQUEST']._serialized_end=365
+  _globals['_GETMANIFESTRESPONSE']._serialized_start=367
+  _globals['_GETMANIFESTRESPONSE']._serialized_end=441
+  _globals['_DOWNLOADREQUEST']._serialized_start=443
+  _globals['_DOWNLOADREQUEST']._serialized_end=506
+  _globals['_CHUNK']._serialized_start=508
+  _globals['_CHUNK']._serialized_end=545
+  _globals['_RELEASES']._serialized_start=548
+  _globals['_RELEASES']._serialized_end=944
 # @@protoc_insertion_point(module_scope)

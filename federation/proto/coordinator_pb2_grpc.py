@@ -34,6 +34,11 @@ class ReleasesStub(object):
         Args:
             channel: A grpc.Channel.
         """
+        self.GetLog = channel.unary_unary(
+                '/fedroto.coordinator.v1.Releases/GetLog',
+                request_serializer=federation_dot_proto_dot_coordinator__pb2.GetLogRequest.SerializeToString,
+                response_deserializer=federation_dot_proto_dot_coordinator__pb2.GetLogResponse.FromString,
+                _registered_method=True)
         self.ListReleases = channel.unary_unary(
                 '/fedroto.coordinator.v1.Releases/ListReleases',
                 request_serializer=federation_dot_proto_dot_coordinator__pb2.ListReleasesRequest.SerializeToString,
@@ -54,8 +59,15 @@ class ReleasesStub(object):
 class ReleasesServicer(object):
     """Missing associated documentation comment in .proto file."""
 
+    def GetLog(self, request, context):
+        """The coordinator's signed log of releases: which stand, which were withdrawn and why.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListReleases(self, request, context):
-        """The releases that are there, oldest first.
+        """The releases that stand, oldest first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -78,6 +90,11 @@ class ReleasesServicer(object):
 
 def add_ReleasesServicer_to_server(servicer, server):
     rpc_method_handlers = {
+            'GetLog': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetLog,
+                    request_deserializer=federation_dot_proto_dot_coordinator__pb2.GetLogRequest.FromString,
+                    response_serializer=federation_dot_proto_dot_coordinator__pb2.GetLogResponse.SerializeToString,
+            ),
             'ListReleases': grpc.unary_unary_rpc_method_handler(
                     servicer.ListReleases,
                     request_deserializer=federation_dot_proto_dot_coordinator__pb2.ListReleasesRequest.FromString,
@@ -103,6 +120,33 @@ def add_ReleasesServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class Releases(object):
     """Missing associated documentation comment in .proto file."""
+
+    @staticmethod
+    def GetLog(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fedroto.coordinator.v1.Releases/GetLog',
+            federation_dot_proto_dot_coordinator__pb2.GetLogRequest.SerializeToString,
+            federation_dot_proto_dot_coordinator__pb2.GetLogResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
 
     @staticmethod
     def ListReleases(request,

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from aggregator import registry as registry_module
-from aggregator.registry import Draft, Registry, Training
+from aggregator import release_draft
+from aggregator.registry import Registry
 from aggregator.release_check import BenchmarkRun, check_candidate
+from aggregator.release_draft import Draft, Training
 from federation import durable, keys
 from federation.errors import FedrotoError, IdentityError, ReleaseError
 from federation.plan import TrainingPlan
@@ -210,11 +212,17 @@ class Killed(BaseException):
     """Stands for a kill at a point: nothing catches it on purpose."""
 
 
-STEPS = ["_build", "sign_folder", "read_release", "write_atomic", "publish_folder"]
+STEPS = [
+    (registry_module, "build_release"),
+    (release_draft, "sign_folder"),
+    (registry_module, "read_release"),
+    (registry_module, "write_atomic"),
+    (registry_module, "publish_folder"),
+]
 
 
 @pytest.mark.parametrize("error", [Killed, lambda: FedrotoError("disk full")])
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("step", STEPS, ids=lambda step: step[1])
 def test_a_release_appears_whole_or_not_at_all(place, monkeypatch, step, error):
     registry, key, weights = place
     registry.publish(draft(weights), key)
@@ -222,9 +230,8 @@ def test_a_release_appears_whole_or_not_at_all(place, monkeypatch, step, error):
     def fail(*_, **__):
         raise error()
 
-    target = Registry if step == "_build" else registry_module
     with monkeypatch.context() as patched:
-        patched.setattr(target, step, fail)
+        patched.setattr(*step, fail)
         # A real kill also skips the cleaning up.
         patched.setattr(registry_module.shutil, "rmtree", lambda *_, **__: None)
         with pytest.raises((Killed, FedrotoError)):
@@ -318,3 +325,108 @@ def test_a_draft_is_a_plain_value(place):
     assert dataclasses.replace(one, architecture="fusion-2").architecture == "fusion-2"
     with pytest.raises(dataclasses.FrozenInstanceError):
         one.architecture = "x"
+
+
+class TestHandingOut:
+    @pytest.fixture
+    def two(self, place):
+        """Two releases that stand."""
+        registry, key, weights = place
+        registry.publish(draft(weights), key)
+        weights.write_bytes(b"worse weights")
+        registry.publish(draft(weights, created_at=1_900_000_000), key)
+        return registry, key, weights
+
+    def test_a_held_release_is_not_handed_out_before_it_is_promoted(self, two):
+        registry, key, weights = two
+        held = registry.publish(draft(weights), key, promote=False)
+        assert (registry.latest().number, registry.log().standing) == (2, (1, 2))
+        assert registry.promote(held.number, key) == held
+        assert registry.latest() == held
+        with pytest.raises(ReleaseError, match="promotes release 3 after 3"):
+            registry.promote(3, key)
+        with pytest.raises(ReleaseError, match="there is no release 9"):
+            registry.promote(9, key)
+
+    def test_a_withdrawn_release_is_not_handed_out_but_kept(self, two):
+        registry, key, _ = two
+        registry.withdraw(2, "fails on motion blur", key)
+        assert registry.latest().number == 1
+        assert registry.get(2).number == 2
+        with pytest.raises(ReleaseError, match="was withdrawn"):
+            registry.promote(2, key)
+
+    def test_a_rollback_brings_the_older_weights_back_under_a_higher_number(self, two):
+        registry, key, _ = two
+        back = registry.roll_back("fails on motion blur", key)
+        assert (back.number, back.manifest.restores) == (3, 1)
+        assert registry.latest() == back
+        assert back.weights.read_bytes() == b"weights"
+        assert (back.path / "benchmark.json").read_bytes() == (
+            registry.root / "0001/benchmark.json"
+        ).read_bytes()
+        card = (back.path / "README.md").read_text()
+        assert "# Release 3 of north: the weights of release 1 again" in card
+        assert "release 2 was withdrawn: fails on motion blur" in card
+        assert "## Release 1 of north" in card
+        assert "release: 3\n" in card
+        assert card.count("\n---\n") == 1
+        assert registry.roll_back("this one, too", key).manifest.restores == 1
+
+    def test_a_rollback_goes_to_the_release_that_was_named_if_it_stands(self, two):
+        registry, key, weights = two
+        registry.publish(draft(weights), key)
+        with pytest.raises(ReleaseError, match=r"no release 3 to go back to; standing: \(1, 2\)"):
+            registry.roll_back("bad", key, to=3)
+        assert registry.numbers() == (1, 2, 3)
+        assert registry.roll_back("bad", key, to=1).manifest.restores == 1
+
+    def test_the_only_release_cannot_be_rolled_back(self, place):
+        registry, key, weights = place
+        with pytest.raises(ReleaseError, match="no release stands"):
+            registry.roll_back("bad", key)
+        registry.publish(draft(weights), key)
+        with pytest.raises(ReleaseError, match="no release beneath to go back to"):
+            registry.roll_back("bad", key)
+        assert registry.latest().number == 1
+
+    def test_a_campaign_from_a_release_that_was_withdrawn_since_is_not_published(self, two, plan_fields):
+        registry, key, weights = two
+        trained = training(plan_fields, base_release=2)
+        registry.withdraw(2, "poisoned", key)
+        with pytest.raises(ReleaseError, match="release 2, which was withdrawn since: poisoned"):
+            registry.publish(draft(weights, training=trained), key)
+
+    @pytest.mark.parametrize("step", ["build_restored", "read_release", "publish_folder", "write_atomic"])
+    def test_a_rollback_that_is_killed_leaves_the_old_state_and_can_be_repeated(self, two, monkeypatch, step):
+        registry, key, _ = two
+
+        def fail(*_, **__):
+            raise Killed
+
+        with monkeypatch.context() as patched:
+            patched.setattr(registry_module, step, fail)
+            with pytest.raises(Killed):
+                registry.roll_back("bad", key)
+        assert (registry.latest().number, registry.log().withdrawn) == (2, {})
+        assert registry.roll_back("bad", key).manifest.restores == 1
+
+    def test_a_log_that_was_changed_or_signed_by_another_key_hands_nothing_out(self, two, tmp_path):
+        registry, _, _ = two
+        path = registry.root / "log.json"
+        good = path.read_bytes()
+        path.write_bytes(good.replace(b"promoted", b"withdraw"))
+        with pytest.raises(FedrotoError, match="changed after signing"):
+            registry.latest()
+        other = keys.create_release_key(tmp_path / "other")
+        path.write_bytes(registry_module.ReleaseLog(federation="north").to_bytes(other))
+        with pytest.raises(FedrotoError, match="not by the expected key"):
+            registry.latest()
+
+    def test_a_release_exchanged_for_another_signed_one_under_its_number_is_refused(self, two):
+        registry, key, weights = two
+        shutil.rmtree(registry.root / "0002")
+        release_draft.build_release(registry.root / "0002", 2, "north", draft(weights), key)
+        assert registry.get(2).number == 2
+        with pytest.raises(ReleaseError, match="the coordinator's log says"):
+            registry.latest()

@@ -15,13 +15,14 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from aggregator import release_servicer, service
-from aggregator.registry import Draft, Registry
+from aggregator.registry import Registry
 from aggregator.release_check import BenchmarkRun, check_candidate
+from aggregator.release_draft import Draft
 from federation import keys, release_download
 from federation.certificates import create_authority
 from federation.config import FederationConfig
-from federation.errors import FedrotoError, IdentityError, ReleaseError
-from federation.held_releases import HeldReleases
+from federation.errors import FedrotoError, IdentityError, ReleaseError, SignatureError
+from federation.held_releases import HeldReleases, verified_release
 from federation.homes import CoordinatorHome
 from federation.proto import coordinator_pb2 as wire
 from federation.proto import coordinator_pb2_grpc as wire_grpc
@@ -254,7 +255,7 @@ class TestPulling:
 
     def test_trusts_no_other_release_key(self, home, port, tmp_path):
         other = keys.create_release_key(tmp_path / "other")
-        with pytest.raises(ReleaseError):
+        with pytest.raises(SignatureError, match="the release-log is signed by key"):
             fetch(home, port, tmp_path / "releases", release_key_pem=keys.public_pem(other.public_key()))
         assert not list((tmp_path / "releases").glob("0*"))
 
@@ -439,3 +440,81 @@ def test_a_process_serves_and_ends_cleanly_on_a_signal(home, tmp_path, number):
     finally:
         process.kill()
         process.wait()
+
+
+class TestAWithdrawal:
+    @pytest.fixture
+    def own(self, home, tmp_path):
+        """A copy of the home with its registry and its service."""
+        copy = tmp_path / "home"
+        shutil.copytree(home, copy)
+        place = CoordinatorHome(copy)
+        registry = Registry(
+            place.releases, federation="north", release_key_pem=place.release_key.read_bytes()
+        )
+        with service.serving(copy, host="127.0.0.1", port=0) as running:
+            yield copy, running.port, registry, place.release_private_key
+
+    def test_reaches_who_holds_the_release_and_the_next_one_takes_its_place(self, own, tmp_path):
+        home, port, registry, key = own
+        held = tmp_path / "releases"
+        assert fetch(home, port, held).release.number == 2
+        registry.withdraw(2, "fails on motion blur", key)
+        with pytest.raises(ReleaseError, match="fails on motion blur; what stands is the older release 1"):
+            fetch(home, port, held)
+        with pytest.raises(ReleaseError, match="fails on motion blur"):
+            verified_release(held)
+        publish(home)
+        pulled = fetch(home, port, held)
+        assert (pulled.release.number, [entry.number for entry in pulled.withdrawn]) == (3, [2])
+        assert verified_release(held).number == 3
+
+    def test_takes_the_release_off_the_list_and_from_download(self, own):
+        home, port, registry, key = own
+        registry.withdraw(2, "bad", key)
+        with connected(home, port) as channel:
+            stub = wire_grpc.ReleasesStub(channel)
+            listed = stub.ListReleases(wire.ListReleasesRequest(), timeout=10)
+            assert [item.number for item in listed.releases] == [1]
+            assert stub.GetManifest(wire.GetManifestRequest(), timeout=10).number == 1
+            request = wire.DownloadRequest(number=2, file="README.md")
+            refused(lambda: list(stub.Download(request, timeout=10)), grpc.StatusCode.NOT_FOUND)
+
+    def test_of_the_last_release_says_that_none_stands(self, own, tmp_path):
+        home, port, registry, key = own
+        registry.withdraw(1, "bad", key)
+        registry.withdraw(2, "worse", key)
+        with pytest.raises(ReleaseError, match=r"no release that stands; .*release 2 was withdrawn: worse"):
+            fetch(home, port, tmp_path / "releases")
+
+    def test_lets_a_rollback_reach_everybody_without_going_back(self, own, tmp_path):
+        home, port, registry, key = own
+        held = tmp_path / "releases"
+        fetch(home, port, held)
+        registry.roll_back("fails on motion blur", key)
+        pulled = fetch(home, port, held)
+        assert (pulled.release.number, pulled.release.manifest.restores) == (3, 1)
+        assert (
+            pulled.release.weights.read_bytes() == (home / "releases/0001/weights.safetensors").read_bytes()
+        )
+
+    def test_that_the_coordinator_hides_afterwards_is_noticed(self, own, tmp_path):
+        home, port, registry, key = own
+        before = (registry.root / "log.json").read_bytes()
+        registry.roll_back("bad", key)
+        fetch(home, port, tmp_path / "releases")
+        (registry.root / "log.json").write_bytes(before)
+        with pytest.raises(ReleaseError, match="does not go on from the one that was here before"):
+            fetch(home, port, tmp_path / "releases")
+
+    def test_a_damaged_log_is_an_error_and_no_empty_list(self, own):
+        home, port, registry, _ = own
+        (registry.root / "log.json").write_text("{}")
+        with connected(home, port) as channel:
+            stub = wire_grpc.ReleasesStub(channel)
+            for call, request in (
+                (stub.ListReleases, wire.ListReleasesRequest()),
+                (stub.GetManifest, wire.GetManifestRequest()),
+            ):
+                said = refused(lambda: call(request, timeout=10), grpc.StatusCode.DATA_LOSS)  # noqa: B023
+                assert said == "the log of releases is damaged at the coordinator"

@@ -186,8 +186,8 @@ class RealFederation:
     def _publish_base(self) -> None:
         """Publish the packaged base as release 1 on invented numbers; that it passes the real check is another test."""
         from aggregator.campaign_run import open_registry
-        from aggregator.registry import Draft
         from aggregator.release_check import BenchmarkRun, check_candidate
+        from aggregator.release_draft import Draft
         from federation.model_spec import ARCHITECTURE, base_model_spec
         from model.weights import base_path, load
 

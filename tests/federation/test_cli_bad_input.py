@@ -207,6 +207,7 @@ def release(tmp_path, small_weights):
         "federation": "north",
         "number": 1,
         "parent": None,
+        "restores": None,
         "campaign": None,
         "plan_digest": None,
         "rounds": 0,

@@ -29,6 +29,7 @@ BASE = {
     "federation": "north",
     "number": 1,
     "parent": None,
+    "restores": None,
     "campaign": None,
     "plan_digest": None,
     "rounds": 0,
@@ -205,6 +206,7 @@ def facts(**changes):
         "created_at": 1_800_000_000,
         "benchmark": "procedural/1, 24 clips",
         "errors": {"model": 1.25, "Nuke smooth": 2.5},
+        "error_before": 1.5,
         "verdict": ["better than Nuke smooth: by a lot"],
     }
     return CardFacts(**{**fields, **changes})
@@ -218,7 +220,7 @@ def test_the_card_of_a_trained_release_says_what_it_must():
         "| s | 2.50 | 1e-05 |",
         "one shot",
         "3 studios (1 of size tier m, 2 of size tier s)",
-        "| **this release** | 1.250 |\n| Nuke smooth | 2.500 |",
+        "| **this release** | 1.250 |\n| the release before | 1.500 |\n| Nuke smooth | 2.500 |",
         "- better than Nuke smooth: by a lot",
         "## Intended use",
         "## Limits",

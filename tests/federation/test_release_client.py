@@ -6,9 +6,10 @@ import pytest
 
 from federation import durable, held_releases, keys
 from federation.errors import FedrotoError, ReleaseError
-from federation.held_releases import HeldReleases
+from federation.held_releases import HeldReleases, verified_release
 from federation.release_client import pull_folder
-from federation.release_folder import measure
+from federation.release_folder import measure, read_release
+from federation.release_log import ReleaseLog
 from federation.release_manifest import BYTES_MAX, LISTED_FILES, ReleaseManifest
 from federation.signing import sign_folder
 
@@ -18,8 +19,18 @@ class Coordinator:
 
     def __init__(self, root):
         self.root = root
-        key = keys.create_release_key(root / "keys")
-        self.public = keys.public_pem(key.public_key())
+        self.key = keys.create_release_key(root / "keys")
+        self.public = keys.public_pem(self.key.public_key())
+
+    def say(self, *acts):
+        """Write the log beside the releases: ``(number, reason of a withdrawal or None)``, in order."""
+        log = ReleaseLog(federation="north")
+        for at, (number, reason) in enumerate(acts):
+            manifest = read_release(self.root / f"{number:04d}", self.public).manifest
+            log = (
+                log.promoting(manifest, at=at) if reason is None else log.withdrawing(manifest, reason, at=at)
+            )
+        (self.root / "log.json").write_bytes(log.to_bytes(self.key))
 
     def release(self, number, *, text="", folder="", **changes):
         path = self.root / (folder or f"{number:04d}")
@@ -31,6 +42,7 @@ class Coordinator:
             "federation": "north",
             "number": number,
             "parent": None,
+            "restores": None,
             "campaign": None,
             "plan_digest": None,
             "rounds": 0,
@@ -232,3 +244,95 @@ def test_a_folder_that_cannot_be_made_is_an_error_of_ours(coordinator, tmp_path)
     (tmp_path / "file").write_text("")
     with pytest.raises(FedrotoError, match="cannot keep releases"):
         pull_folder(coordinator.release(1), coordinator.public, tmp_path / "file" / "releases")
+
+
+class TestAWithdrawal:
+    @pytest.fixture
+    def withdrawn(self, coordinator, home):
+        """Releases 1 and 2 are held; then 2 is withdrawn, which the reader has not heard yet."""
+        first, second = coordinator.release(1), coordinator.release(2)
+        coordinator.say((1, None), (2, None))
+        pull_folder(first, coordinator.public, home)
+        pull_folder(second, coordinator.public, home)
+        coordinator.say((1, None), (2, None), (2, "fails on motion blur"))
+        return first, second
+
+    def test_is_told_with_its_reason_and_nobody_goes_back_without_knowing(self, coordinator, home, withdrawn):
+        first, second = withdrawn
+        with pytest.raises(
+            ReleaseError, match="release 2 was withdrawn by the coordinator: fails on motion blur"
+        ):
+            pull_folder(second, coordinator.public, home)
+        with pytest.raises(
+            ReleaseError, match=r"fails on motion blur; what stands is the older release 1"
+        ) as raised:
+            pull_folder(first, coordinator.public, home)
+        assert "--go-back" in raised.value.hint
+
+    def test_ends_the_use_of_what_is_held(self, coordinator, home, withdrawn):
+        assert held(home, coordinator).latest().number == 2
+        with pytest.raises(ReleaseError):
+            pull_folder(withdrawn[1], coordinator.public, home)
+        for use in (held(home, coordinator).latest, lambda: verified_release(home)):
+            with pytest.raises(ReleaseError, match="what stands is the older release 1"):
+                use()
+        with pytest.raises(ReleaseError, match="release 2 was withdrawn"):
+            verified_release(home / "0002")
+        assert verified_release(home / "0001").number == 1
+
+    def test_lets_a_person_go_back_knowingly(self, coordinator, home, withdrawn):
+        pulled = pull_folder(withdrawn[0], coordinator.public, home, go_back=True)
+        assert (pulled.release.number, [entry.number for entry in pulled.withdrawn]) == (1, [2])
+        assert held(home, coordinator).latest().number == 1
+        with pytest.raises(ReleaseError, match="release 2 was withdrawn"):
+            pull_folder(withdrawn[1], coordinator.public, home, go_back=True)
+
+    def test_is_followed_by_the_next_release_without_a_question(self, coordinator, home, withdrawn):
+        third = coordinator.release(3, restores=1)
+        coordinator.say((1, None), (2, None), (2, "fails on motion blur"), (3, None))
+        pulled = pull_folder(third, coordinator.public, home)
+        assert [(entry.number, entry.reason) for entry in pulled.withdrawn] == [(2, "fails on motion blur")]
+        assert held(home, coordinator).latest().number == 3
+
+    def test_cannot_be_hidden_again(self, coordinator, home, withdrawn):
+        with pytest.raises(ReleaseError):
+            pull_folder(withdrawn[1], coordinator.public, home)
+        for acts in ([(1, None), (2, None)], [(1, None), (2, None), (1, "other")]):
+            coordinator.say(*acts)
+            with pytest.raises(ReleaseError, match="does not go on from the one that was here before"):
+                pull_folder(withdrawn[1], coordinator.public, home)
+        (coordinator.root / "log.json").unlink()
+        with pytest.raises(ReleaseError, match="was withdrawn"):
+            pull_folder(withdrawn[1], coordinator.public, home)
+
+    def test_of_an_older_release_does_not_disturb(self, coordinator, home):
+        coordinator.release(1)
+        second = coordinator.release(2)
+        coordinator.say((1, None), (2, None), (1, "bad"))
+        assert pull_folder(second, coordinator.public, home).withdrawn == ()
+
+    def test_is_no_way_back_behind_a_release_that_stands(self, coordinator, home):
+        releases = [coordinator.release(number) for number in (1, 2, 3)]
+        coordinator.say((1, None), (2, None), (3, None), (3, "bad"))
+        held_log = (coordinator.root / "log.json").read_bytes()
+        (coordinator.root / "log.json").unlink()
+        pull_folder(releases[2], coordinator.public, home)
+        (coordinator.root / "log.json").write_bytes(held_log)
+        with pytest.raises(ReleaseError, match="release 1 is older than release 3"):
+            pull_folder(releases[0], coordinator.public, home, go_back=True)
+        assert pull_folder(releases[1], coordinator.public, home, go_back=True).release.number == 2
+
+
+def test_a_log_of_another_federation_is_refused(coordinator, home):
+    source = coordinator.release(1)
+    (coordinator.root / "log.json").write_bytes(ReleaseLog(federation="south").to_bytes(coordinator.key))
+    with pytest.raises(ReleaseError, match="of federation 'south'"):
+        pull_folder(source, coordinator.public, home, federation="north")
+
+
+def test_another_signed_release_than_the_one_in_the_log_is_refused(coordinator, home):
+    coordinator.release(1)
+    coordinator.say((1, None))
+    other = coordinator.release(1, text="changed", folder="other")
+    with pytest.raises(ReleaseError, match="the coordinator's log says"):
+        pull_folder(other, coordinator.public, home)

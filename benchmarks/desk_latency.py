@@ -7,7 +7,8 @@ on it as an artist does, and measures in Chromium
 * dragging: from each pointer move to the redrawn frame, the whole range between the neighbouring keys included, for a
   shape over all frames; while the prediction works behind, and when it is at rest.
 
-Numbers depend on what else the machine does: the load average is printed beside them.
+Numbers depend on what else the machine does: the load average is printed beside them. ``echo -19
+>/proc/self/autogroup`` in the same shell before it (Linux, as root) gives it the processors before all other work.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from pathlib import Path
 
 from model.procedural import ShotSettings
 from model.weights import base_path
-from studio_node.written_shots import make_procedural_shots
+from studio_node.written_shots import WrittenShot, make_procedural_shots
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from tests.studio_node.desk.chromium import Browser, chromium_path
@@ -89,6 +90,14 @@ def dragged(browser, frame, moves):
     return browser.run("fedrotoDesk.latencies")
 
 
+def kept_shots(place):
+    """Shots that an earlier run has made in a folder."""
+    for folder in sorted(place.iterdir()) if place.exists() else ():
+        frames = sorted(int(plate.name.split(".")[1]) for plate in folder.glob("plate.*.exr"))
+        pattern = folder / "plate.%04d.exr"
+        yield WrittenShot(folder.name, folder, pattern, frames[0], frames[-1], (), ())
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--width", type=int, default=2048)
@@ -96,7 +105,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=100)
     parser.add_argument("--gap", type=int, default=25, help="frames between the artist's keys")
     parser.add_argument("--moves", type=int, default=120)
-    parser.add_argument("--shot", type=Path, help="folder for the made shot, kept and used again")
+    parser.add_argument("--shot", type=Path, help="folder for the made shot, kept and used again as it is")
     parser.add_argument("--cold", action="store_true", help="end after measuring the opening")
     options = parser.parse_args()
     if chromium_path() is None:
@@ -104,13 +113,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         place = options.shot or Path(folder) / "made"
         settings = ShotSettings(frames=options.frames, width=options.width, height=options.height)
-        if place.exists():
-            from studio_node.written_shots import WrittenShot
-
-            name = next(place.iterdir()).name
-            first, last = 1001, 1000 + options.frames
-            shot = WrittenShot(name, place / name, place / name / "plate.%04d.exr", first, last, (), ())
-        else:
+        shot = next(iter(kept_shots(place)), None)
+        if shot is None:
             shot = make_procedural_shots(place, seed=3, count=1, settings=settings, artist_gap=options.gap)[0]
         began = time.monotonic()
         work = Path(folder) / "work"

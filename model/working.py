@@ -29,9 +29,8 @@ def to_working(linear: NDArray[np.float32], exposure: float = 0.0) -> NDArray[np
     """
     if linear.ndim != 3 or linear.shape[2] != 3:
         raise PlateError(f"a plate has shape {linear.shape}; it must be [height, width, 3] RGB")
-    exposed = np.maximum(np.nan_to_num(linear, nan=0.0, posinf=WHITE, neginf=0.0), 0.0) * np.float32(
-        2.0**exposure
-    )
+    finite = linear if np.isfinite(linear).all() else np.nan_to_num(linear, nan=0.0, posinf=WHITE, neginf=0.0)
+    exposed = np.maximum(finite, 0.0) * np.float32(2.0**exposure)
     code = np.log1p(SLOPE * np.minimum(exposed, WHITE)) * np.float32(255.0 / np.log1p(SLOPE * WHITE))
     return np.asarray(np.rint(code), dtype=np.uint8)
 

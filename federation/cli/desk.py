@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,8 @@ def desk(
     The page is served on 127.0.0.1 to whoever has its address; from another machine use an SSH tunnel
     (ssh -L PORT:127.0.0.1:PORT). Ctrl-C ends it; everything is saved at every step.
     """
+    # Before numpy comes: one thread predicts and one serves the page; more of them would only take turns.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     from federation.cli.artist import weights_to_use
     from studio_node.desk.opening import open_desk
 

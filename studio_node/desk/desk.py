@@ -405,6 +405,20 @@ class Desk:
             edited.append(after)
         return [], self._commit(edit_of(f"{what} points", self.session.document, edited), previews)
 
+    def _feather(self, head: dict[str, Any], numbers: FloatArray) -> tuple[list[bytes], list[bytes]]:
+        """Grow the feather of points on a frame outwards, or take it away."""
+        frame, width_px = self._frame(head), float(numbers_of(numbers, (1,))[0])
+        edited, previews = [], {}
+        for part in gestures.parts_of(head):
+            one, course = self._editable(part.shape_id), self.courses[part.shape_id]
+            points = range(one.shape.points) if part.points is None else part.points
+            if points and points[-1] >= one.shape.points:
+                raise MessageError(f"point {points[-1]} of '{one.shape.name}' is not there")
+            after, previews[part.shape_id] = gestures.feathered(one, course, frame, points, width_px)
+            edited.append(after)
+        label = "feather" if width_px else "take feather away"
+        return [], self._commit(edit_of(label, self.session.document, edited), previews)
+
     def _undo(self, head: dict[str, Any], numbers: FloatArray) -> tuple[list[bytes], list[bytes]]:
         if self.session.undo_label is None:
             raise MessageError("there is nothing to undo")
@@ -476,6 +490,7 @@ _ACTIONS: Final[dict[str, Any]] = {
     "delete": Desk._delete,
     "order": Desk._order,
     "points": Desk._points,
+    "feather": Desk._feather,
     "undo": Desk._undo,
     "redo": Desk._redo,
     "compare": Desk._compare,

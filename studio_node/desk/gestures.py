@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -153,14 +153,48 @@ def _feathered(
     one: DeskShape, course: Course, frame: int, point: int, to: FloatArray
 ) -> tuple[DeskShape, Course]:
     """Put a point's feather handle somewhere; a shape without feather gets one."""
+    offsets = _feather_row(course, frame)
+    offsets[point, CENTRE] = to - course.controls[course.row(frame), point, CENTRE]
+    return _with_feather_row(one, course, frame, offsets)
+
+
+def feathered(
+    one: DeskShape, course: Course, frame: int, points: Sequence[int], width_px: float
+) -> tuple[DeskShape, Course]:
+    """Grow the feather of some points outwards by a width in px; 0 takes their feather away."""
+    offsets, held = _feather_row(course, frame), list(points)
+    centres = course.controls[course.row(frame), :, CENTRE]
+    offsets[held] = (
+        offsets[held] + _outwards(centres)[held, None] * [[0], [width_px], [0]] if width_px else 0.0
+    )
+    return _with_feather_row(one, course, frame, offsets)
+
+
+def _feather_row(course: Course, frame: int) -> FloatArray:
     row = course.row(frame)
-    controls = course.controls[row]
+    return np.zeros_like(course.controls[row]) if course.feather is None else course.feather[row].copy()
+
+
+def _with_feather_row(
+    one: DeskShape, course: Course, frame: int, offsets: FloatArray
+) -> tuple[DeskShape, Course]:
+    row = course.row(frame)
     feather = np.zeros_like(course.controls) if course.feather is None else course.feather.copy()
-    feather[row, point, CENTRE] = to - controls[point, CENTRE]
-    keyed = one.with_feather_key(frame, controls, feather[row])
+    feather[row] = offsets
+    keyed = one.with_feather_key(frame, course.controls[row], offsets)
     states = course.states.copy()
     states[row] = FrameState.KEY
     return keyed, replace(course, feather=feather, states=states)
+
+
+def _outwards(centres: FloatArray) -> FloatArray:
+    """Unit normals [N, 2] of an outline [N, 2] at its points, away from what it encloses."""
+    along = np.roll(centres, -1, axis=0) - np.roll(centres, 1, axis=0)
+    normals = np.stack([along[:, 1], -along[:, 0]], axis=1)
+    following = np.roll(centres, -1, axis=0)
+    turning = float((centres[:, 0] * following[:, 1] - centres[:, 1] * following[:, 0]).sum())
+    lengths = np.linalg.norm(normals, axis=1, keepdims=True)
+    return np.asarray(normals / np.maximum(lengths, 1e-9) * (1.0 if turning > 0 else -1.0))
 
 
 def _indices(points: Any) -> bool:

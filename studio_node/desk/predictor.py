@@ -30,8 +30,9 @@ from studio_node.desk.document import DeskShape, anchored, controls_over, span_s
 
 SPANS_KEPT: Final = 2000
 LONGEST_JOIN_S: Final = 30.0
-ROUGH_STEP: Final = 4
-"""A first, rough prediction looks at every n-th picture only: reading a 2K plate takes longer than all the rest."""
+ROUGH_STEPS: Final = (64, 16, 4)
+"""First, rough predictions look at every n-th picture only: reading a 2K plate takes longer than all the rest. A long
+span begins with few pictures and gets more, so that something is there at once."""
 Key = tuple[int, int, bytes]
 _log = logging.getLogger(__name__)
 
@@ -106,7 +107,7 @@ class Predictor:
         """
         self._model, self._pictures, self.on_result = model, pictures, on_result
         self._memory = SpanMemory()
-        self._rough: OrderedDict[Key, ShapePrediction] = OrderedDict()
+        self._rough: dict[Key, tuple[int, ShapePrediction]] = {}  # with the step it was made at
         self._seen: set[int] = set()
         self._results: OrderedDict[Key, ShapePrediction | Failure] = OrderedDict()
         self._tracked: OrderedDict[Key, FloatArray] = OrderedDict()
@@ -151,7 +152,8 @@ class Predictor:
     def rough(self, key: Key) -> ShapePrediction | None:
         """A span's first, rough prediction, or None."""
         with self._changed:
-            return self._rough.get(key)
+            found = self._rough.get(key)
+            return None if found is None else found[1]
 
     def failure(self, key: Key) -> str | None:
         """Why a span could not be predicted, or None."""
@@ -168,13 +170,13 @@ class Predictor:
         """Frames that the next predictions will look at, the most urgent first."""
         with self._changed:
             wishes = [wish for wish in self._wishes if wish.key not in self._results]
-            rough = [wish for wish in wishes if wish.key not in self._rough]
+            rough = [(wish, step) for step in ROUGH_STEPS for wish in wishes if self._wants_rough(wish, step)]
         first = self._pictures.frames.first_frame
         found = [
             frame
-            for wish in rough
+            for wish, step in rough
             for frame in range(wish.first, wish.last + 1)
-            if frame in (wish.first, wish.last) or (frame - first) % ROUGH_STEP == 0
+            if frame in (wish.first, wish.last) or (frame - first) % step == 0
         ]
         return found + [frame for wish in wishes for frame in range(wish.first, wish.last + 1)]
 
@@ -211,8 +213,8 @@ class Predictor:
                 rough, wish = self._next_rough(), self._next()
                 track = self._tracks_wanted.pop() if wish is None else None
             if rough is not None:
-                self._predict_roughly(rough)
-                self.on_result(rough.shape_id)
+                self._predict_roughly(*rough)
+                self.on_result(rough[0].shape_id)
             elif wish is not None:
                 result = self._predicted(wish)
                 with self._changed:
@@ -224,20 +226,29 @@ class Predictor:
                 self._track(key, shape)
                 self.on_result(shape_id)
 
-    def _next_rough(self) -> Wish | None:
-        """The next span to predict roughly: much longer than the step, and of pictures not read yet."""
-        for wish in self._wishes:
-            known = wish.key in self._results or wish.key in self._rough
-            if not known and wish.last - wish.first >= 2 * ROUGH_STEP and self._is_new(wish):
-                return wish
-        return None
+    def _next_rough(self) -> tuple[Wish, int] | None:
+        """The next span to predict roughly, and at which step."""
+        return next(
+            (
+                (wish, step)
+                for step in ROUGH_STEPS
+                for wish in self._wishes
+                if wish.key not in self._results and self._wants_rough(wish, step) and self._is_new(wish)
+            ),
+            None,
+        )
+
+    def _wants_rough(self, wish: Wish, step: int) -> bool:
+        """Whether a span is much longer than the step and has no prediction as fine as that."""
+        made_at = self._rough[wish.key][0] if wish.key in self._rough else ROUGH_STEPS[0] + 1
+        return wish.last - wish.first >= 2 * step and step < made_at
 
     def _is_new(self, wish: Wish) -> bool:
         seen = sum(frame in self._seen for frame in range(wish.first, wish.last + 1))
         return seen < (wish.last - wish.first) // 2
 
-    def _predict_roughly(self, wish: Wish) -> None:
-        sparse = SparseFrames(self._pictures.frames, ROUGH_STEP)
+    def _predict_roughly(self, wish: Wish, step: int) -> None:
+        sparse = SparseFrames(self._pictures.frames, step)
         sparse.keys = frozenset({wish.first, wish.last})
         try:
             found = predict_shape(self._model, Pictures(sparse), wish.shape)
@@ -246,7 +257,7 @@ class Predictor:
                 self._keep(wish.key, Failure(str(error)))
             return
         with self._changed:
-            self._rough[wish.key] = found
+            self._rough[wish.key] = step, found
 
     def _next(self) -> Wish | None:
         return next((wish for wish in self._wishes if wish.key not in self._results), None)

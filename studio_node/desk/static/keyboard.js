@@ -35,6 +35,7 @@ export const SHORTCUTS = [
     ["Ctrl+A", "select all points", { "Ctrl+a": "select-all" }],
     ["Ctrl+Alt+click outline", "add a point, at every key", {}],
     ["Z / Shift+Z", "selected points smooth, sharp", { z: "smooth-points", "Shift+Z": "sharp-points" }],
+    ["E / Shift+E", "feather outwards, take feather away: selected points, or the shape", { e: "feather", "Shift+E": "unfeather" }],
     ["Delete", "delete the selected points, or the shapes", { Delete: "delete", Backspace: "delete" }],
   ]],
   ["Keys and predictions", [

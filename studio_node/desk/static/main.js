@@ -13,6 +13,7 @@ import { Timeline, worstOf } from "./timeline.js";
 import { View } from "./view.js";
 
 const byId = (id) => document.getElementById(id);
+const FEATHER_STEP = 12;  // screen pixels that one press feathers outwards
 const MATTES = [...byId("matte").options].map((option) => option.value);
 
 history.replaceState(null, "", "/");  // the token is in a cookie now: it does not stay in the address or its history
@@ -218,6 +219,17 @@ class Desk {
     if (what !== "smooth" && what !== "sharp") this.shapes.points.clear();
   }
 
+  feather(width) {
+    const held = this.shapes.held.map((part) => ({ shape: part.shape, points: this.chosenOf(part.shape) }));
+    if (!held.length) return this.notice("select a shape first", true);
+    this.send({ op: "feather", frame: this.shapes.frame, parts: held }, [width]);
+  }
+
+  chosenOf(shape) {
+    const points = this.shapes.points.get(shape);
+    return points?.size ? [...points] : null;
+  }
+
   accept(first, last, undo = false) {
     this.withShapes("accept", { first, last, undo });
   }
@@ -299,6 +311,7 @@ class Desk {
       },
       delete: () => (this.chosenPoints.length ? this.points("remove") : this.withShapes("delete")),
       "smooth-points": () => this.points("smooth"), "sharp-points": () => this.points("sharp"),
+      feather: () => this.feather(FEATHER_STEP / this.view.zoom), unfeather: () => this.feather(0),
       key: () => this.withShapes("key"), unkey: () => this.withShapes("unkey"),
       accept: () => this.accept(frame, frame), "accept-range": () => this.accept(...this.rangeHere()),
       "accept-shape": () => this.accept(shot.first, shot.last),

@@ -116,6 +116,7 @@ export class Overlay {
     const editable = this.shapes.editable(shape);
     const count = controls.length / 6;
     const tangents = shape.kind === "bezier" && editable;
+    if (shape.kind === "bspline") make("path", { class: "cage", d: pathOf(controls, "polygon", shape.closed) }, layer);
     for (let i = 0; i < count; i += 1) {
       const [x, y] = [controls[6 * i + 2], controls[6 * i + 3]];
       if (tangents && (chosen.has(i) || count <= 24 && this.view.zoom > 0.9 || chosen.size === 0 && this.view.zoom > 1.6)) {

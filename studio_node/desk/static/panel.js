@@ -11,9 +11,32 @@ export class Panel {
 
   draw() {
     const { shapes } = this.desk;
-    // The topmost shape first, as Nuke lists them.
-    this.list.replaceChildren(...[...shapes.list].reverse().map((shape) => this.row(shape)));
+    // The topmost shape first, as Nuke lists them; under their layers, where the file has several.
+    const layers = new Map();
+    for (const shape of [...shapes.list].reverse()) layers.set(layerOf(shape), [...(layers.get(layerOf(shape)) ?? []), shape]);
+    const rows = [...layers].flatMap(([layer, members]) => [
+      ...(layers.size > 1 ? [this.layerRow(layer, members)] : []), ...members.map((shape) => this.row(shape))]);
+    this.list.replaceChildren(...rows);
     this.drawDetail();
+  }
+
+  // A layer's head: a click takes all its shapes in hand, eye and lock act on all of them.
+  layerRow(layer, members) {
+    const { desk } = this, ids = members.map((shape) => shape.id);
+    const row = element("li", { class: "layer" });
+    row.dataset.layer = layer;
+    const [shown, locked] = [members.some((shape) => shape.shown), members.every((shape) => shape.locked)];
+    row.append(element("span", { class: "name", title: layer }, layer || "drawn here"),
+      toggle(shown ? "●" : "○", "Show or hide the layer", shown, () =>
+        desk.send({ op: "set", shapes: ids, shown: !shown, label: shown ? "hide a layer" : "show a layer" })),
+      toggle(locked ? "⊘" : "✎", "Lock or unlock the layer", locked, () =>
+        desk.send({ op: "set", shapes: ids, locked: !locked, label: locked ? "unlock a layer" : "lock a layer" })));
+    row.addEventListener("click", (event) => {
+      if (event.target.closest("button")) return;
+      desk.shapes.select(ids, { add: event.shiftKey || event.ctrlKey });
+      desk.selectionChanged();
+    });
+    return row;
   }
 
   row(shape) {
@@ -104,6 +127,9 @@ export function element(name, attributes = {}, text = null) {
   if (text !== null) made.textContent = text;
   return made;
 }
+
+// Node and layers of a shape: what its path says before its own name.
+const layerOf = (shape) => shape.path.slice(0, Math.max(shape.path.lastIndexOf("/"), shape.path.lastIndexOf(":"), 0));
 
 const classes = (which) => Object.keys(which).filter((name) => which[name]).join(" ");
 

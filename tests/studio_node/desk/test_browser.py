@@ -73,6 +73,89 @@ def test_of_a_burst_of_moves_only_the_last_is_sent_and_the_drop_is_never_lost(de
     browser.until(f"{KEYS} === '{keys}'")
 
 
+def middle(browser, selector):
+    """The place on screen of an element's middle."""
+    return browser.run(
+        f"(() => {{ const b = document.querySelector('{selector}').getBoundingClientRect(); "
+        "return [b.left + b.width / 2, b.top + b.height / 2] })()"
+    )
+
+
+def on_timeline(browser, frame):
+    """The place on screen of a frame's diamond."""
+    return browser.run(
+        "(() => { const t = fedrotoDesk.timeline, b = t.canvas.getBoundingClientRect(); "
+        f"return [b.left + t.x({frame}), b.top + 38] }})()"
+    )
+
+
+def press(browser, key, until, *, modifiers=0):
+    browser.key(key, modifiers=modifiers)
+    browser.until(until)
+
+
+def test_keys_whole_shapes_layers_and_feather_by_hand(desk, browser, shot):
+    browser.open(desk.address)
+    browser.until("window.fedrotoDesk && fedrotoDesk.begun")
+    browser.until(QUIET)
+    first, keys = shot.first_frame, browser.run(KEYS)
+    has_key = "fedrotoDesk.shapes.list[0].keys.includes({})".format
+
+    # A key is set, moved in time on the timeline, and deleted.
+    go(browser, first + 1)
+    press(browser, "s", has_key(first + 1))
+    browser.drag(on_timeline(browser, first + 1), on_timeline(browser, first + 2), modifiers=CTRL)
+    browser.until(f"{has_key(first + 2)} && !{has_key(first + 1)}")
+    press(browser, "x", f"{KEYS} === '{keys}' && {QUIET}")
+
+    # The whole shape is turned by the handle of its box: distances within it stay.
+    press(browser, "t", "document.querySelector('[data-box=rotate]') !== null")
+    before = [at(browser, point) for point in (0, 3)]
+    handle = middle(browser, "[data-box=rotate]")
+    browser.drag(handle, [handle[0] + 90, handle[1] + 60])
+    browser.until(has_key(first + 2))
+    after = [at(browser, point) for point in (0, 3)]
+    assert np.linalg.norm(after[0] - before[0]) > 1
+    np.testing.assert_allclose(
+        np.linalg.norm(after[0] - after[1]), np.linalg.norm(before[0] - before[1]), rtol=1e-3
+    )
+    press(browser, "z", f"{KEYS} === '{keys}'", modifiers=CTRL)
+
+    # A B-spline shows its cage; a shape drawn here is a layer beside the script's, and both move together.
+    browser.key("b")
+    box = browser.run(
+        "(() => { const b = fedrotoDesk.viewer.getBoundingClientRect(); return [b.left, b.top] })()"
+    )
+    count = browser.run("fedrotoDesk.shapes.list.length") + 1
+    for x, y in ((300, 200), (400, 200), (420, 300), (300, 300)):
+        browser.click(box[0] + x, box[1] + y)
+    press(browser, "Enter", f"fedrotoDesk.shapes.list.length === {count}")
+    browser.until("document.querySelector('.cage') !== null")
+    assert browser.run("document.querySelectorAll('#shapes li.layer').length") == 2
+    browser.click(*middle(browser, "#shapes li[data-layer^=Roto] .name"), modifiers=SHIFT)
+    browser.until(f"fedrotoDesk.shapes.selected.size === {count}")
+    press(browser, "t", "document.querySelector('[data-box=move]') !== null")
+    before = [at(browser, 0, shape) for shape in (1, count)]
+    start = middle(browser, "[data-box=move]")
+    browser.drag(start, [start[0] + 30, start[1] - 20])
+    browser.until(has_key(first + 2))
+    moved = [at(browser, 0, shape) - was for shape, was in zip((1, count), before, strict=True)]
+    np.testing.assert_allclose(moved[0], moved[1], atol=0.02)
+
+    # Hiding a layer hides its shapes; feather grows outwards and goes away again.
+    browser.click(*middle(browser, "#shapes li.layer button"))
+    browser.until(f"!fedrotoDesk.shapes.find({count}).shown && fedrotoDesk.shapes.find(1).shown")
+    browser.run("fedrotoDesk.shapes.select([1]); fedrotoDesk.selectionChanged()")
+    press(browser, "e", "document.querySelector('.feather') !== null")
+    press(browser, "E", "[...fedrotoDesk.shapes.featherAt(1)].every((v) => v === 0)", modifiers=SHIFT)
+    while not browser.run("document.querySelector('[data-do=undo]').disabled"):
+        label = browser.run("document.querySelector('[data-do=undo]').title")
+        browser.key("z", modifiers=CTRL)
+        browser.until(f"document.querySelector('[data-do=undo]').title !== '{label}'")
+    assert browser.run(KEYS) == keys
+    assert [error for error in browser.errors() if "favicon" not in error] == []
+
+
 def test_an_artists_way_through_the_desk(desk, browser, shot, work, small_weights):
     browser.open(desk.address)
     browser.until("window.fedrotoDesk && fedrotoDesk.begun")

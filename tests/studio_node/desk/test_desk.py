@@ -285,3 +285,20 @@ def test_a_new_shape_of_one_key_needs_no_prediction(page):
     page.desk._commit(edit_of("draw", page.desk.session.document, [DeskShape(2, flat)]))
     page.predicted()
     assert page.course(2).suggested_key is None
+
+
+def test_feather_grows_outwards_on_one_frame_and_goes_away_again(page):
+    held = {"parts": [{"shape": 1, "points": [0, 2]}], "frame": 11}
+    page.ask("feather", [4.0], **held)
+    offsets = page.one().shape.feather_at(11)[:, 1]
+    outward = page.one().shape.at(11)[:, 1] - np.array([40, 30])
+    np.testing.assert_allclose(
+        offsets[[0, 2]], 4 * outward[[0, 2]] / np.linalg.norm(outward[[0, 2]], axis=1)[:, None], atol=1e-6
+    )
+    assert not offsets[[1, 3]].any()
+    page.ask("feather", [0.0], **held)
+    assert not page.one().shape.feather_at(11).any()
+    assert "not there" in page.refused("feather", [4.0], parts=[{"shape": 1, "points": [8]}], frame=11)
+    page.ask("undo")
+    page.ask("undo")
+    assert page.one().shape.feather is None

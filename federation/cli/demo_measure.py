@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from federation.cli.report_page import Outline, picture
+from federation.pages.report_page import Outline, picture
 
 if TYPE_CHECKING:
     from model.frames import FrameSource

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from federation.cli.demo_measure import COLOURS, LABELS, ShapeMeasurement
-from federation.cli.report_page import (
+from federation.pages.report_page import (
     code,
     key_values,
     page,

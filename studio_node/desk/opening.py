@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-import socket
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
@@ -15,15 +14,15 @@ from typing import Final
 
 import cv2
 import torch
-import uvicorn
 
 from federation.durable import make_private_dir, read_bounded
 from federation.errors import ConfigError
+from federation.pages.guard import Secret
+from federation.pages.serving import listening, page_address, page_server
 from model.pictures import Pictures
 from model.shapes import ShapeSet
 from studio_node.desk.desk import Desk, Shot
 from studio_node.desk.document import DeskShape, Document
-from studio_node.desk.guard import Secret
 from studio_node.desk.predictor import Predictor
 from studio_node.desk.proxies import Proxies
 from studio_node.desk.server import desk_app, tell_of_predictions
@@ -100,7 +99,7 @@ def open_desk(
     model, _ = load_model(weights)
     drawn = _read(shapes_file, sequence, trust_plate_size=trust_plate_size)
     store = DeskStore(folder, width=sequence.width, height=sequence.height)
-    with closing(store), _listening(port) as listener:
+    with closing(store), listening(port) as listener:
         session, source, notes, restored = _begin(store, sequence, shapes_file, drawn, fresh=fresh)
         shot = Shot(
             name,
@@ -116,28 +115,18 @@ def open_desk(
         predictor = Predictor(model, Pictures(Beyond.around(sequence, keyed), cache_bytes=memory))
         proxies = Proxies(sequence, folder / "proxies", predictor.frames_needed)
         desk = Desk(shot, session, store, predictor, source=source)
-        secret = Secret.new()
+        secret = Secret.new("desk")
         make_private_dir(folder / "exports")
         app, pages = desk_app(desk, proxies, secret, folder / "exports", name)
-        address = f"http://127.0.0.1:{listener.getsockname()[1]}/?token={secret.token}"
+        address = page_address(listener, secret)
         opened = OpenedDesk(address, folder, len(keyed), restored, notes)
 
         async def serve() -> None:
             predictor.on_result = tell_of_predictions(desk, pages, asyncio.get_running_loop())
             predictor.start()
             proxies.start()
-            # No access log: its lines would hold the token.
-            config = uvicorn.Config(
-                app,
-                access_log=False,
-                log_level="warning",
-                ws_max_size=MESSAGE_BYTES_MAX,
-                lifespan="off",
-                server_header=False,
-                timeout_graceful_shutdown=2,
-            )
             on_open(opened)
-            await uvicorn.Server(config).serve(sockets=[listener])
+            await page_server(app, message_bytes_max=MESSAGE_BYTES_MAX).serve(sockets=[listener])
 
         try:
             asyncio.run(serve())
@@ -188,20 +177,6 @@ def _begin(
     session = Session(Document(shapes, len(shapes) + 1))
     store.begin(session, opened)
     return session, shapes_file, tuple(notes), False
-
-
-def _listening(port: int) -> socket.socket:
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind(("127.0.0.1", port))
-        listener.listen()  # from here on a browser waits instead of being turned away
-    except OSError as error:
-        listener.close()
-        raise ConfigError(
-            f"port {port} of 127.0.0.1 cannot be used: {error.strerror}", hint="--port 0 takes a free one"
-        ) from error
-    return listener
 
 
 def _name_of(plate: PlateSequence) -> str:

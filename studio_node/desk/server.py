@@ -5,71 +5,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Callable
 from functools import partial
-from importlib.resources import files
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from fastapi import FastAPI, WebSocket, WebSocketDisconnect
 from fastapi.responses import Response
 
 from federation.errors import FedrotoError, MessageError
+from federation.pages.guard import HEADERS, Secret
+from federation.pages.serving import PAGE, Guarded, page_files
 from model.errors import ModelError
 from studio_node.desk.desk import Desk
 from studio_node.desk.exports import Export, export_mattes, export_shapes
-from studio_node.desk.guard import HEADERS, Asked, Secret, refusal
 from studio_node.desk.proxies import Proxies
 from studio_node.desk.wire import decode, encode
 
-CONTENT_TYPES: Final = {
-    ".html": "text/html",
-    ".js": "text/javascript",
-    ".css": "text/css",
-    ".svg": "image/svg+xml",
-}
-PAGE: Final = "index.html"
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 _log = logging.getLogger(__name__)
-
-
-def page_files() -> dict[str, tuple[bytes, str]]:
-    """The page's files by name, with their types; read once, so a request never names a place on the disk."""
-    folder = files("studio_node.desk") / "static"
-    found = {}
-    for entry in folder.iterdir():
-        kind = CONTENT_TYPES.get(Path(entry.name).suffix)
-        if kind is not None:
-            found[entry.name] = (entry.read_bytes(), f"{kind}; charset=utf-8")
-    return found
-
-
-class Guarded:
-    """Asks ``guard.refusal`` about every request before anything else sees it."""
-
-    def __init__(self, app: Any, secret: Secret) -> None:
-        self._app, self._secret = app, secret
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request, or refuse it."""
-        if scope["type"] not in ("http", "websocket"):
-            await self._app(scope, receive, send)
-            return
-        headers = {key.decode("latin-1").lower(): value.decode("latin-1") for key, value in scope["headers"]}
-        websocket = scope["type"] == "websocket"
-        asked = Asked(
-            scope.get("method", "GET"), scope["query_string"].decode("latin-1"), headers, websocket=websocket
-        )
-        refused = refusal(asked, self._secret)
-        if refused is None:
-            await self._app(scope, receive, send)
-        elif websocket:
-            await receive()
-            await send({"type": "websocket.close", "code": 1008, "reason": refused[1][:100]})
-        else:
-            await Response(refused[1], refused[0], HEADERS, "text/plain")(scope, receive, send)
 
 
 class Pages:
@@ -113,7 +66,7 @@ def desk_app(desk: Desk, proxies: Proxies, secret: Secret, exports: Path, name: 
         name: of exported files, without ending.
     """
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
-    static, pages = page_files(), Pages()
+    static, pages = page_files("studio_node.desk"), Pages()
     written: dict[str, Path] = {}
 
     def answer(data: bytes, kind: str, **headers: str) -> Response:

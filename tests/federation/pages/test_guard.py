@@ -1,6 +1,6 @@
 import pytest
 
-from studio_node.desk.guard import HEADERS, Asked, Secret, refusal
+from federation.pages.guard import HEADERS, Asked, Secret, refusal
 
 SECRET = Secret("right-token", "fedroto_desk_1")
 COOKIE = "other=1; fedroto_desk_1=right-token"
@@ -59,10 +59,10 @@ def test_anybody_else_is_refused_with_a_sentence(request_):
 
 
 def test_the_cookie_is_for_no_script_and_no_other_site():
-    cookie = Secret.new().set_cookie()
+    cookie = Secret.new("desk").set_cookie()
     assert "HttpOnly" in cookie
     assert "SameSite=Strict" in cookie
-    assert Secret.new().token != Secret.new().token
+    assert Secret.new("desk").token != Secret.new("desk").token
 
 
 def test_the_page_may_load_nothing_from_outside():

@@ -1,7 +1,7 @@
-"""Who may talk to the desk: this machine's browser, on this desk's own page, with the token of this desk.
+"""Who may talk to a page's server: this machine's browser, on the server's own page, with the server's token.
 
-The server listens on the loopback only. That alone would let any web page that the artist visits, and any other user
-of the machine, reach it; so every request needs the token (from the start address, then as a cookie that no script
+Such a server listens on the loopback only. That alone would let any web page that the person visits, and any other
+user of the machine, reach it; so every request needs the token (from the start address, then as a cookie that no script
 can read), a Host that is a loopback name (a page that rebinds its name to 127.0.0.1 has its own), and, for anything
 but plain reading, an Origin that is the page itself. The rules are pure; the server only asks them.
 """
@@ -31,15 +31,19 @@ HEADERS: Final = {
 
 @dataclass(frozen=True)
 class Secret:
-    """The token of one desk and the name of its cookie (cookies do not know ports, so each desk has its own)."""
+    """The token of one server and the name of its cookie (cookies do not know ports, so each server has its own)."""
 
     token: str
     cookie: str
 
     @classmethod
-    def new(cls) -> Secret:
-        """A token that nobody can guess."""
-        return cls(secrets.token_urlsafe(32), f"fedroto_desk_{secrets.token_hex(4)}")
+    def new(cls, page: str) -> Secret:
+        """A token that nobody can guess.
+
+        Args:
+            page: "desk" or "console"; stands in the cookie's name.
+        """
+        return cls(secrets.token_urlsafe(32), f"fedroto_{page}_{secrets.token_hex(4)}")
 
     def set_cookie(self) -> str:
         """The header that hands the token to the browser, for this page's own requests only."""
@@ -60,7 +64,7 @@ def refusal(asked: Asked, secret: Secret) -> tuple[int, str] | None:
     """Why a request is refused, as a status and a sentence; None where it may pass."""
     host = asked.headers.get("host", "")
     if _name(host) not in LOOPBACK:
-        return 421, "the desk answers to 127.0.0.1 and localhost only; use the address that it printed"
+        return 421, "this page answers to 127.0.0.1 and localhost only; use the address that was printed"
     origin = asked.headers.get("origin")
     if origin is None:
         if asked.websocket or asked.method not in ("GET", "HEAD"):
@@ -68,7 +72,7 @@ def refusal(asked: Asked, secret: Secret) -> tuple[int, str] | None:
     elif urlsplit(origin).scheme not in ("http", "https") or urlsplit(origin).netloc != host:
         return 403, "the request comes from another page"
     if not any(hmac.compare_digest(given.encode(), secret.token.encode()) for given in _given(asked, secret)):
-        return 403, "the token is missing or of another desk; open the whole address that the desk printed"
+        return 403, "the token is missing or of another page; open the whole address that was printed"
     return None
 
 

@@ -82,6 +82,10 @@ class Keyed:
         flat = len(self.frames) == 1 or not (self.slopes_in[1:].any() or self.slopes_out[:-1].any())
         return bool(flat and (self.values == self.values[:1]).all())
 
+    def scaled(self, factor: float | FloatArray) -> Keyed:
+        """The curve times a factor that broadcasts over its values."""
+        return Keyed(self.frames, self.values * factor, self.slopes_in * factor, self.slopes_out * factor)
+
     def at(self, frame: float) -> FloatArray:
         """The value at ``frame``: cubic Hermite between keys, held before the first and after the last."""
         value: FloatArray = self.sample([frame])[0]
@@ -240,3 +244,10 @@ def stack(curves: Sequence[Keyed], shape: tuple[int, ...]) -> Keyed:
         return columns.reshape((len(times), *shape))
 
     return Keyed(times, block("values"), block("slopes_in"), block("slopes_out"))
+
+
+def product(one: Keyed, other: Keyed) -> Keyed:
+    """Two scalar curves multiplied: exact at every key of either and, where one is constant, everywhere."""
+    both = stack([one, other], (2,))
+    (a, b), into, out = both.values.T, both.slopes_in.T, both.slopes_out.T
+    return Keyed(both.frames, a * b, into[0] * b + a * into[1], out[0] * b + a * out[1])

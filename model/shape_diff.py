@@ -70,12 +70,17 @@ def difference(one: ShapeSet, other: ShapeSet, *, tolerance_px: float = 0.0) -> 
 
 
 def _matched(one: ShapeSet, other: ShapeSet) -> list[tuple[Shape, Shape]]:
-    by_path = {s.path: s for s in other.shapes}
-    pairs = [(s, by_path[s.path]) for s in one.shapes if s.path in by_path]
-    taken = {s.path for s, _ in pairs}
-    left = _by_single_name([s for s in one.shapes if s.path not in taken])
-    right = _by_single_name([s for s in other.shapes if s.path not in taken])
+    by_path = {_place(s): s for s in other.shapes}
+    pairs = [(s, by_path[_place(s)]) for s in one.shapes if _place(s) in by_path]
+    taken = {_place(s) for s, _ in pairs}
+    left = _by_single_name([s for s in one.shapes if _place(s) not in taken])
+    right = _by_single_name([s for s in other.shapes if _place(s) not in taken])
     return pairs + [(shape, right[name]) for name, shape in left.items() if name in right]
+
+
+def _place(shape: Shape) -> str:
+    """The path as formats agree on it: only Nuke divides a node from its layers by a colon."""
+    return shape.path.replace(":", "/")
 
 
 def _by_single_name(shapes: list[Shape]) -> dict[str, Shape]:

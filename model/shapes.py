@@ -19,10 +19,10 @@ from numpy.typing import ArrayLike
 
 from model.errors import ShapeError
 from model.keyframes import FloatArray, Keyed, default_slopes, evaluate, frozen_array
-from model.transforms import Transform, combined
+from model.transforms import AnyTransform, combined
 
 ShapeKind = Literal["bezier", "bspline", "polygon"]
-KeySource = Literal["artist", "predicted"]
+KeySource = Literal["artist", "predicted", "baked"]
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,8 @@ class Shape:
         transforms: how local goes to the screen, outermost first; empty means local is the screen.
         lifetime: when it exists.
         opacity: values [K], 0..1.
-        key_sources: who made each key, K times ``artist`` or ``predicted``; () means all by the artist.
+        key_sources: who made each key, K times ``artist``, ``predicted`` or, where only a change of format or the
+            loss of a transform needed it, ``baked``; () means all by the artist.
         key_confidence: 0..1 per key [K] for predictions, or None.
         attributes: further attributes by their name in the file (blend mode, colour...), kept for rewriting.
         read_only_reason: why the shape must not be rewritten or trained on (its numbers depend on
@@ -97,7 +98,7 @@ class Shape:
     kind: ShapeKind = "bezier"
     closed: bool = True
     feather: Keyed | None = None
-    transforms: tuple[Transform, ...] = ()
+    transforms: tuple[AnyTransform, ...] = ()
     lifetime: Lifetime = ALWAYS
     opacity: Keyed = field(default_factory=lambda: Keyed.constant(1.0))
     key_sources: tuple[KeySource, ...] = ()
@@ -176,8 +177,10 @@ class Shape:
 
     @property
     def key_frames(self) -> tuple[int, ...]:
-        """Whole frames that carry a key; a key between two frames (after a retime) counts for the nearer one."""
-        return tuple(int(f) for f in np.unique(np.rint(self.frames)))
+        """Whole frames that carry a key, baked ones apart; one between two frames (a retime) counts for the nearer."""
+        made = np.array([source != "baked" for source in self.key_sources])
+        frames = self.frames[made] if made.any() else self.frames
+        return tuple(int(f) for f in np.unique(np.rint(frames)))
 
     @property
     def keyed(self) -> Keyed:
@@ -205,6 +208,15 @@ class Shape:
         if self.feather is None:
             return None
         return np.asarray(self.feather.at(frame) @ self.matrix(frame)[:2, :2].T)
+
+    @property
+    def has_soft_edge(self) -> bool:
+        """True where the feather differs from the outline at any of its keys."""
+        if self.feather is None:
+            return False
+        outline = self.keyed.sample(self.feather.frames)
+        tangents = np.allclose(self.feather.values[:, :, ::2], outline[:, :, ::2], rtol=1e-6, atol=1e-3)
+        return bool(self.feather.values[:, :, 1].any() or not tangents)
 
     def is_alive(self, frame: float) -> bool:
         """True where the shape lives and is visible at ``frame``; elsewhere its points mean nothing."""

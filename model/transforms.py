@@ -54,6 +54,12 @@ class Transform:
             or _moves(self.scale)
         )
 
+    @property
+    def key_times(self) -> FloatArray:
+        """When its parts have keys; () where nothing moves."""
+        moving = [c.frames for c in (self.pivot, self.translate, self.rotate_deg, self.scale) if _moves(c)]
+        return np.unique(np.concatenate(moving)) if moving else np.zeros(0)
+
     def matrix(self, frame: float) -> FloatArray:
         """The 3x3 matrix that takes column vectors (x, y, 1) of local space one level outward."""
         pivot, offset = self.pivot.at(frame), self.translate.at(frame)
@@ -66,11 +72,48 @@ class Transform:
         return matrix
 
 
+@dataclass(frozen=True)
+class Affine:
+    """One level of transform as the numbers of its matrix, interpolated one by one.
+
+    Attributes:
+        affine: the upper two rows of the 3x3 matrix, values [K, 2, 3]: linear part and translation in px.
+
+    Raises:
+        ShapeError: at birth, for numbers of another shape.
+    """
+
+    affine: Keyed
+
+    def __post_init__(self) -> None:
+        if self.affine.values.shape[1:] != (2, 3):
+            raise ShapeError(
+                f"an affine transform has values of shape {self.affine.values.shape[1:]}; it needs (2, 3)"
+            )
+
+    def matrix(self, frame: float) -> FloatArray:
+        """The 3x3 matrix that takes column vectors (x, y, 1) of local space one level outward."""
+        return np.vstack([self.affine.at(frame), [0.0, 0.0, 1.0]])
+
+    @property
+    def is_identity(self) -> bool:
+        """True where the transform leaves every point in place at every frame."""
+        return bool(not _moves(self.affine) and (self.affine.values == np.eye(3)[:2]).all())
+
+    @property
+    def key_times(self) -> FloatArray:
+        """When its numbers have keys; () where nothing moves."""
+        return self.affine.frames if _moves(self.affine) else np.zeros(0)
+
+
+AnyTransform = Transform | Affine
+
+
 def _moves(curve: Keyed) -> bool:
     return not curve.is_constant
 
 
-def combined(transforms: Sequence[Transform], frame: float) -> FloatArray:
+def combined(transforms: Sequence[AnyTransform], frame: float) -> FloatArray:
     """The 3x3 matrix of nested transforms, outermost first, at ``frame``."""
     matrix = np.eye(3)
     for transform in transforms:

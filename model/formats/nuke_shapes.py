@@ -25,7 +25,7 @@ from model.formats.nuke_elements import (
     constant,
 )
 from model.formats.tcl import Warnings, error_at
-from model.keyframes import FloatArray, Keyed, stack
+from model.keyframes import FloatArray, Keyed, product, stack
 from model.shapes import Lifetime, Shape, ShapeKind
 from model.transforms import Transform
 
@@ -185,7 +185,7 @@ class ShapeReader:
         transform = Transform(
             pivot=_mirrored(pivot, np.array([0.0, self.height])),
             translate=_mirrored(translate, np.zeros(2)),
-            rotate_deg=_scaled(place(_ROTATE, 0.0), np.array(-1.0)),
+            rotate_deg=place(_ROTATE, 0.0).scaled(-1.0),
             scale=scale,
         )
         return (() if transform.is_identity else (transform,)), reasons
@@ -194,7 +194,7 @@ class ShapeReader:
         """The shape's own opacity times that of the layers around it."""
         opacity = self._curve(spline.attributes.get("opc", constant(1.0)), spline.start)
         for outer in around.opacity:
-            opacity = _product(opacity, outer)
+            opacity = product(opacity, outer)
         return opacity
 
     def _lifetime(self, spline: Spline, around: _Around) -> Lifetime:
@@ -279,13 +279,6 @@ def _unusual_flags(spline: Spline) -> tuple[tuple[str, Keyed], ...]:
     return tuple((name, Keyed.constant(float(flags))) for name, flags, known in found if flags != known)
 
 
-def _product(one: Keyed, other: Keyed) -> Keyed:
-    """Two curves multiplied, exact at every key of either and, where one of them is constant, everywhere."""
-    both = stack([one, other], (2,))
-    (a, b), into, out = both.values.T, both.slopes_in.T, both.slopes_out.T
-    return Keyed(both.frames, a * b, into[0] * b + a * into[1], out[0] * b + a * out[1])
-
-
 def _reshaped(block: Keyed, trailing: Sequence[int]) -> Keyed:
     shape = (len(block.frames), *trailing)
     return Keyed(
@@ -296,13 +289,9 @@ def _reshaped(block: Keyed, trailing: Sequence[int]) -> Keyed:
     )
 
 
-def _scaled(block: Keyed, factor: FloatArray) -> Keyed:
-    return Keyed(block.frames, block.values * factor, block.slopes_in * factor, block.slopes_out * factor)
-
-
 def _mirrored(block: Keyed, origin: FloatArray) -> Keyed:
     """Values [..., 2] with y turned over, ``origin`` added after."""
-    turned = _scaled(block, np.array([1.0, -1.0]))
+    turned = block.scaled(np.array([1.0, -1.0]))
     return Keyed(turned.frames, turned.values + origin, turned.slopes_in, turned.slopes_out)
 
 

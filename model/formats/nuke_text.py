@@ -18,8 +18,9 @@ from model.errors import ShapeError
 from model.formats.nuke_elements import CLOSED_FLAGS, FLAG_ATTRIBUTES, OPEN_FLAGS
 from model.formats.tcl import quoted
 from model.keyframes import FloatArray, Keyed, insert_keys
+from model.screen_space import on_screen
 from model.shapes import Lifetime, Shape
-from model.transforms import Transform
+from model.transforms import Affine, Transform
 
 VERSION = b"version 12.1 v1"
 PREDICTION_TILE = 0xE0A030FF  # node colour of a prediction, RGBA: no artist's default
@@ -85,7 +86,12 @@ class NodeText:
 
 
 def shape_text(shape: Shape, name: str, width: int, height: int, predicted: bool) -> bytes:
-    """One shape, inside a layer for each of its transforms, outermost first."""
+    """One shape, inside a layer for each of its transforms, outermost first.
+
+    Where one of them is a bare matrix, which Nuke's layers have no known place for, all go into the points.
+    """
+    if any(isinstance(t, Affine) for t in shape.transforms):
+        shape = on_screen(shape)
     usual = CLOSED_FLAGS if shape.closed else OPEN_FLAGS
     # A prediction is neither locked nor selected, whatever the artist's own shape is.
     kept = {} if predicted else dict(shape.attributes)
@@ -104,7 +110,8 @@ def shape_text(shape: Shape, name: str, width: int, height: int, predicted: bool
         number(height - centre[1]),
         _attributes(shape, width, height, predicted),
     )
-    for level, transform in reversed(list(enumerate(shape.transforms))):
+    levels = [t for t in shape.transforms if isinstance(t, Transform)]
+    for level, transform in reversed(list(enumerate(levels))):
         layer = word(f"{name}_transform{level + 1}")
         text = b"{layer %s\n{f 2097664}\n%s\n{a}\n%s}" % (layer, _transform_text(transform, height), text)
     return text
@@ -193,8 +200,7 @@ def _transform_text(transform: Transform, height: int) -> bytes:
         values, into, out = (a[:, index] * factor for a in (block.values, block.slopes_in, block.slopes_out))
         return _timed_text(Keyed(block.frames, values + origin, into, out))
 
-    turn = transform.rotate_deg
-    angle = Keyed(turn.frames, -turn.values, -turn.slopes_in, -turn.slopes_out)
+    angle = transform.rotate_deg.scaled(-1.0)
     pivot, shift, scale = transform.pivot, transform.translate, transform.scale
     fields = [
         *(axis(pivot, 0), axis(pivot, 1, -1.0, float(height)), b"0"),
@@ -215,7 +221,9 @@ def _attributes(shape: Shape, width: int, height: int, predicted: bool) -> bytes
         "sb": 1.0,
         "tt": _TOOL[shape.kind],
     }
-    kept = {name: value for name, value in shape.attributes if name not in FLAG_ATTRIBUTES}
+    kept = {
+        name: value for name, value in shape.attributes if "." not in name
+    }  # those are other formats' own
     attributes = {name: Keyed.constant(value) for name, value in constants.items()} | kept
     if predicted:
         attributes |= {name: Keyed.constant(value) for name, value in _OVERLAY.items()}

@@ -18,12 +18,13 @@ from model.errors import FormatError, ModelError
 from model.formats.json_fields import Fields, parsed
 from model.keyframes import FloatArray, Keyed
 from model.shapes import KeySource, Lifetime, Shape, ShapeKind, ShapeSet
-from model.transforms import Transform
+from model.transforms import Affine, AnyTransform, Transform
 
 SCHEMA = "fedroto.shapes/1"
 CONVENTION = "plate pixels, x right, y down, (0, 0) top-left corner, pixel centres at .5"
 SIZE_MAX = 256 * 1024 * 1024  # characters
 T = TypeVar("T")
+_AFFINE_PARTS = ("affine",)
 _TRANSFORM_PARTS = ("pivot", "translate", "rotate_deg", "scale")
 
 
@@ -91,7 +92,7 @@ def _shape_document(shape: Shape) -> dict[str, Any]:
         },
         "opacity": _curve_document(shape.opacity),
         "transforms": [
-            {name: _curve_document(getattr(t, name)) for name in _TRANSFORM_PARTS} for t in shape.transforms
+            {name: _curve_document(getattr(t, name)) for name in _parts(t)} for t in shape.transforms
         ],
         "keys": [_key_document(shape, key) for key in range(len(shape.frames))],
         "feather": None if shape.feather is None else _curve_document(shape.feather),
@@ -176,10 +177,15 @@ def _curve(fields: Fields) -> Keyed:
     return curve
 
 
-def _transform(fields: Fields) -> Transform:
-    parts: Mapping[str, Keyed] = {n: _curve(fields.object(n)) for n in _TRANSFORM_PARTS}
+def _parts(transform: AnyTransform) -> tuple[str, ...]:
+    return _AFFINE_PARTS if isinstance(transform, Affine) else _TRANSFORM_PARTS
+
+
+def _transform(fields: Fields) -> AnyTransform:
+    made, names = (Affine, _AFFINE_PARTS) if fields.has("affine") else (Transform, _TRANSFORM_PARTS)
+    parts: Mapping[str, Keyed] = {n: _curve(fields.object(n)) for n in names}
     fields.nothing_else()
-    return _built(fields.path, lambda: Transform(**parts))
+    return _built(fields.path, lambda: made(**parts))
 
 
 def _built(path: str, make: Callable[[], T]) -> T:

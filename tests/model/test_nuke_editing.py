@@ -12,7 +12,7 @@ from model.formats.nuke_editing import replace_shapes
 from model.keyframes import Keyed
 from model.transforms import Transform
 
-OWN_SCRIPTS = sorted((Path(__file__).parent / "scripts").iterdir())
+OWN_SCRIPTS = sorted(p for p in (Path(__file__).parent / "scripts").iterdir() if p.suffix != ".fxs")
 REAL_FILES = Path(__file__).parents[3] / "shared" / "roto_files" / "nuke"
 SIZE = {"width": 1920, "height": 1080}
 

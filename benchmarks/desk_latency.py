@@ -21,7 +21,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from model.procedural import ShotSettings
+from model.procedural_settings import ShotSettings
 from model.weights import base_path
 from studio_node.written_shots import WrittenShot, make_procedural_shots
 

@@ -32,7 +32,7 @@ from federation.model_spec import base_model_spec, frozen_digest, pack_trainable
 from federation.plan import LedgerHead
 from model.losses import window_loss
 from model.network import EvidenceTensors, Fusion
-from model.procedural import ShotSettings
+from model.procedural_settings import ShotSettings
 from model.public_benchmark import paired_interval
 from model.weights import base_path, load, unpack
 from model.windows import Window

@@ -26,7 +26,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from federation.plan import PrivacyConstants
 from model.losses import window_loss
 from model.network import RotoModel
-from model.procedural import ShotSettings, make_shot
+from model.procedural import make_shot
+from model.procedural_settings import ShotSettings
 from model.windows import Window, cut_windows
 from studio_node.private_training import PrivateTrainer, TrainingSettings
 

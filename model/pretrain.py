@@ -18,7 +18,8 @@ from model.frames import ArrayFrames
 from model.losses import window_loss
 from model.matcher import Matcher
 from model.network import Fusion, RotoModel
-from model.procedural import ProceduralShot, ShotSettings, make_shot
+from model.procedural import ProceduralShot, make_shot
+from model.procedural_settings import ShotSettings
 from model.weights import save
 from model.windows import WINDOW_POINTS, Window, cut_windows, resample_circular
 from model.working import to_working

@@ -34,3 +34,30 @@ def random_outline(rng: np.random.Generator, *, points: tuple[int, int] = POINTS
     tangents[0][corner] = -0.3 * backward[corner]
     tangents[1][corner] = 0.3 * forward[corner]
     return np.stack([tangents[0], places, tangents[1]], axis=1)
+
+
+def grown(controls: NDArray[np.float64], distance: float) -> NDArray[np.float64]:
+    """A closed outline [N, 3, 2] moved outwards by a distance, as an artist does who keeps off the edge."""
+    if not distance:
+        return controls
+    places = controls[:, 1]
+    before, after = np.roll(places, 1, axis=0), np.roll(places, -1, axis=0)
+    following = np.roll(places, -1, axis=0)
+    turns_right = np.sum(places[:, 0] * following[:, 1] - places[:, 1] * following[:, 0]) > 0
+    normals = np.zeros_like(places)
+    for step in (places - before, after - places):
+        unit = step / (np.linalg.norm(step, axis=1, keepdims=True) + 1e-12)
+        normals += np.stack([unit[:, 1], -unit[:, 0]], axis=1)
+    normals /= np.maximum(
+        (normals**2).sum(axis=1, keepdims=True) / 2, 0.25
+    )  # a corner moves further than a straight
+    moved = places + (distance if turns_right else -distance) * normals
+    out = controls.copy()
+    out[:, 1] = moved
+    for side, old, new in (
+        (0, places - before, moved - np.roll(moved, 1, axis=0)),
+        (2, after - places, np.roll(moved, -1, axis=0) - moved),
+    ):
+        ratio = np.linalg.norm(new, axis=1) / np.maximum(np.linalg.norm(old, axis=1), 1e-12)
+        out[:, side] *= ratio[:, None]
+    return out

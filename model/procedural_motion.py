@@ -8,22 +8,25 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
-FIXED_POINT_STEPS: Final = 60
-FIXED_POINT_END: Final = 1e-9
+from model.procedural_lens import PERFECT, Array, Lens
+
+NEWTON_STEPS: Final = 20
+NEWTON_END: Final = 1e-10
+Rows = int | NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Motion:
     """Maps a figure's rest plane (about -1..1) to plate pixels at F frames, sub-frames included.
 
-    Defined from the plate to the rest plane, since that is what rendering needs: a homography back to the bent figure,
-    then the bend taken out. The way there solves the bend by fixed-point steps.
+    Defined from the plate to the rest plane, since that is what rendering needs: the lens taken out, a homography back
+    to the bent figure, then the bend taken out. The way there solves the bend by Newton's method.
 
     Attributes:
-        homography: [F, 3, 3] bent figure to plate.
+        homography: [F, 3, 3] bent figure to the plate of a perfect lens.
         wave: [W, 2] spatial frequency and [W] phase of each bending wave, with [F, W, 2] amplitudes.
         swing: [S, 2] centre and [S] radius of each swinging part, with [F, S, 2] amplitudes.
+        lens: what the plate was taken through.
     """
 
     homography: Array
@@ -33,41 +36,68 @@ class Motion:
     swing: Array
     radius: Array
     swing_amplitude: Array
+    lens: Lens = PERFECT
 
-    def bend(self, frame: int, points: Array) -> Array:
-        """Displacement [n, 2] that bending adds at points of the bent figure."""
-        waves = np.sin(points @ self.wave.T + self.phase) @ self.wave_amplitude[frame]
+    def bend(self, rows: Rows, points: Array) -> Array:
+        """Displacement [..., n, 2] that bending adds at points of the bent figure, at one row or at each of R rows."""
+        waves = np.sin(points @ self.wave.T + self.phase) @ self.wave_amplitude[rows]
         if not len(self.swing):
             return np.asarray(waves)
-        apart = ((points[:, None] - self.swing) ** 2).sum(axis=2)
-        return np.asarray(waves + np.exp(-apart / (2 * self.radius**2)) @ self.swing_amplitude[frame])
+        return np.asarray(waves + self._nearness(points) @ self.swing_amplitude[rows])
 
-    def to_rest(self, frame: int, plate: Array) -> Array:
+    def to_rest(self, row: int, plate: Array) -> Array:
         """Rest positions [n, 2] of plate positions [n, 2]."""
-        bent = _project(np.linalg.inv(self.homography[frame]), plate)
-        return np.asarray(bent - self.bend(frame, bent))
+        bent = projected(np.linalg.inv(self.homography[row]), self.lens.straightened(plate))
+        return np.asarray(bent - self.bend(row, bent))
 
-    def to_plate(self, frame: int, rest: Array) -> Array:
-        """Plate positions [n, 2] of rest positions [n, 2]."""
-        bent = rest
-        for _ in range(FIXED_POINT_STEPS):
-            before, bent = bent, rest + self.bend(frame, bent)
-            if np.abs(bent - before).max() < FIXED_POINT_END:
-                break
-        return _project(self.homography[frame], bent)
+    def to_plate(self, rows: Rows, rest: Array) -> Array:
+        """Plate positions [..., n, 2] of rest positions [n, 2], at one row or at each of R rows."""
+        return self.lens.seen(projected(self.homography[rows], self._bent(rows, rest)[0]))
 
-    def controls(self, frame: int, rest: Array) -> Array:
-        """Carry Bezier controls [N, 3, 2]: centres by the map, tangents by its derivative, so smooth stays smooth."""
-        centres, tangents = rest[:, 1], rest[:, ::2]
-        step = 1e-3
-        ahead = self.to_plate(frame, (centres[:, None] + step * tangents).reshape(-1, 2))
-        behind = self.to_plate(frame, (centres[:, None] - step * tangents).reshape(-1, 2))
-        moved = ((ahead - behind) / (2 * step)).reshape(-1, 2, 2)
-        return np.stack([moved[:, 0], self.to_plate(frame, centres), moved[:, 1]], axis=1)
+    def controls(self, rows: Rows, rest: Array) -> Array:
+        """Carry Bezier controls [N, 3, 2]: centres by the map, tangents by its derivative, so smooth stays smooth.
+
+        Returns:
+            [..., N, 3, 2] plate pixels, at one row or at each of R rows.
+        """
+        bent, slope = self._bent(rows, rest[:, 1])
+        matrix = self.homography[rows]
+        there = bent @ np.swapaxes(matrix, -1, -2)[..., :2, :] + matrix[..., None, :, 2]
+        straight = there[..., :2] / there[..., 2:]
+        flat, horizon = matrix[..., None, :2, :2], matrix[..., None, 2:, :2]
+        tilt = (flat - straight[..., :, None] * horizon) / there[..., 2:, None]
+        lens = self.lens.slope(straight)
+        moved = rest[:, ::2] @ np.swapaxes(lens @ tilt @ np.linalg.inv(slope), -1, -2)
+        return np.stack([moved[..., 0, :], self.lens.seen(straight), moved[..., 1, :]], axis=-2)
 
     def followed(self, homography: Array) -> Motion:
         """The same figure carried further by [F, 3, 3], plate to plate (a camera, or a parent part)."""
         return replace(self, homography=homography @ self.homography)
+
+    def _nearness(self, points: Array) -> Array:
+        apart = ((points[..., None, :] - self.swing) ** 2).sum(axis=-1)
+        return np.asarray(np.exp(-apart / (2 * self.radius**2)))
+
+    def _bent(self, rows: Rows, rest: Array) -> tuple[Array, Array]:
+        """Bent positions [..., n, 2] of rest positions, and there the slope [..., n, 2, 2] from bent to rest."""
+        bent = np.broadcast_to(rest, (*np.shape(rows), *rest.shape))
+        for _ in range(NEWTON_STEPS):
+            step = bent - self.bend(rows, bent) - rest
+            slope = np.eye(2) - self._bend_slope(rows, bent)
+            bent = bent - np.linalg.solve(slope, step[..., None])[..., 0]
+            if np.abs(step).max() < NEWTON_END:
+                break
+        return bent, slope
+
+    def _bend_slope(self, rows: Rows, points: Array) -> Array:
+        """Derivative [..., n, 2, 2] of ``bend`` by the point."""
+        rate = np.cos(points @ self.wave.T + self.phase)[..., None] * self.wave
+        slope = np.swapaxes(self.wave_amplitude[rows], -1, -2)[..., None, :, :] @ rate
+        if not len(self.swing):
+            return np.asarray(slope)
+        fall = -self._nearness(points)[..., None] * (points[..., None, :] - self.swing)
+        fall = fall / self.radius[:, None] ** 2
+        return np.asarray(slope + np.swapaxes(self.swing_amplitude[rows], -1, -2)[..., None, :, :] @ fall)
 
 
 def random_motion(
@@ -157,6 +187,13 @@ def camera(rng: np.random.Generator, times: Array, *, width: int, height: int, a
     return matrices
 
 
+def shifts(path: Array) -> Array:
+    """Homographies [F, 3, 3] that shift by a path [F, 2]."""
+    matrices = np.tile(np.eye(3), (len(path), 1, 1))
+    matrices[:, :2, 2] = path
+    return matrices
+
+
 def rotation(angle: Array) -> Array:
     """Rotations [F, 2, 2]."""
     return _matrix(np.cos(angle), -np.sin(angle), np.sin(angle), np.cos(angle))
@@ -166,6 +203,7 @@ def _matrix(a: Array, b: Array, c: Array, d: Array) -> Array:
     return np.stack([np.stack([a, b], -1), np.stack([c, d], -1)], -2)
 
 
-def _project(homography: Array, points: Array) -> Array:
-    moved = points @ homography[:, :2].T + homography[:, 2]
-    return np.asarray(moved[:, :2] / moved[:, 2:])
+def projected(homography: Array, points: Array) -> Array:
+    """Points [..., n, 2] through homographies [..., 3, 3]."""
+    moved = points @ np.swapaxes(homography[..., :2], -1, -2) + homography[..., None, :, 2]
+    return np.asarray(moved[..., :2] / moved[..., 2:])

@@ -8,18 +8,25 @@ from model.frames import Plate
 OCTAVES = 5
 
 
-def texture(rng: np.random.Generator, side: int, *, contrast: float = 1.0) -> Plate:
+def texture(
+    rng: np.random.Generator,
+    side: int,
+    *,
+    contrast: float = 1.0,
+    patterns: tuple[float, float, float, float] = (0.45, 0.25, 0.15, 0.15),
+) -> Plate:
     """A random material.
 
     Args:
         rng: chooses everything.
         side: pixels of the square picture.
         contrast: 0 is flat colour, 1 the usual range.
+        patterns: chances of noise, mosaics, stripes and spots.
 
     Returns:
         [side, side, 3] scene-linear float32, not negative, a few highlights above 1.
     """
-    pattern = [_noise, _mosaic, _stripes, _spots][rng.choice(4, p=[0.45, 0.25, 0.15, 0.15])]
+    pattern = [_noise, _mosaic, _stripes, _spots][rng.choice(4, p=patterns)]
     mixed = 0.65 * pattern(rng, side) + 0.35 * _noise(rng, side)
     fine = _noise(rng, side, coarsest=max(8, side // 16))
     palette = rng.uniform(0.04, 0.9, (3, 3)).astype(np.float32)

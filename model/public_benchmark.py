@@ -23,7 +23,8 @@ from model.metrics import outline_distance_px
 from model.network import RotoModel
 from model.pictures import Pictures
 from model.predict import fuse
-from model.procedural import ShotSettings, make_shot
+from model.procedural import make_shot
+from model.procedural_settings import ShotSettings
 from model.rasteriser import coverage
 from model.trackers import linear, smooth
 from model.tracks import Points

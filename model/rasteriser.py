@@ -71,14 +71,15 @@ def _clipped(points: FloatArray, columns: int, rows: int) -> tuple[FloatArray, F
     edge right of the box covers nothing in it.
     """
     starts, ends = points, np.roll(points, -1, axis=0)
-    starts, ends = _split_at(starts, ends, axis=1, level=0.0)
-    starts, ends = _split_at(starts, ends, axis=1, level=float(rows))
-    inside = (np.maximum(starts[:, 1], ends[:, 1]) > 0) & (np.minimum(starts[:, 1], ends[:, 1]) < rows)
-    starts, ends = starts[inside], ends[inside]
-    starts, ends = _split_at(starts, ends, axis=0, level=0.0)
-    starts, ends = _split_at(starts, ends, axis=0, level=float(columns))
     box = np.array([columns, rows], dtype=np.float64)
-    starts, ends = np.clip(starts, 0.0, box), np.clip(ends, 0.0, box)
+    if (points < 0).any() or (points > box).any():
+        starts, ends = _split_at(starts, ends, axis=1, level=0.0)
+        starts, ends = _split_at(starts, ends, axis=1, level=float(rows))
+        inside = (np.maximum(starts[:, 1], ends[:, 1]) > 0) & (np.minimum(starts[:, 1], ends[:, 1]) < rows)
+        starts, ends = starts[inside], ends[inside]
+        starts, ends = _split_at(starts, ends, axis=0, level=0.0)
+        starts, ends = _split_at(starts, ends, axis=0, level=float(columns))
+        starts, ends = np.clip(starts, 0.0, box), np.clip(ends, 0.0, box)
     slanted = starts[:, 1] != ends[:, 1]
     return starts[slanted], ends[slanted]
 
@@ -105,6 +106,9 @@ def _cut(starts: FloatArray, ends: FloatArray) -> tuple[FloatArray, FloatArray]:
         a, b = starts[:, axis], ends[:, axis]
         first = np.floor(np.minimum(a, b)) + 1
         borders = np.maximum(np.ceil(np.maximum(a, b)) - first, 0).astype(np.int64)
+        whole, cut = borders == 0, borders > 0
+        kept = starts[whole], ends[whole]
+        starts, ends, a, b, first, borders = (v[cut] for v in (starts, ends, a, b, first, borders))
         edge = np.repeat(np.arange(len(a)), borders + 1)
         piece = np.arange(len(edge)) - np.repeat(np.cumsum(borders + 1) - (borders + 1), borders + 1)
         falling = (b < a)[edge]
@@ -115,7 +119,7 @@ def _cut(starts: FloatArray, ends: FloatArray) -> tuple[FloatArray, FloatArray]:
         q = _along(starts, ends, edge, axis, after)
         head, tail = piece == 0, piece == borders[edge]
         p[head], q[tail] = starts[edge[head]], ends[edge[tail]]
-        starts, ends = p, q
+        starts, ends = np.concatenate([kept[0], p]), np.concatenate([kept[1], q])
     return starts, ends
 
 

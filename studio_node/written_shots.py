@@ -10,7 +10,10 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Literal
 
@@ -20,7 +23,8 @@ from federation.durable import publish_folder, read_bounded, temporary_beside
 from federation.errors import IngestError
 from model.curves import polygon_controls
 from model.formats import nuke, roto_json
-from model.procedural import ProceduralShot, ShotSettings, make_shot, thinned
+from model.procedural import make_shot, thinned
+from model.procedural_settings import ShotSettings
 from model.shapes import Shape, ShapeSet
 from studio_node.pictures import read_pixels, write_exr, write_png
 from studio_node.sequences import find_sequence
@@ -79,6 +83,7 @@ def make_procedural_shots(
     settings: ShotSettings | None = None,
     prefix: str = "shot",
     artist_gap: int = ARTIST_GAP,
+    workers: int = 1,
     progress: Progress | None = None,
 ) -> tuple[WrittenShot, ...]:
     """Invent shots and write them: half-float EXR plates, and shapes whose truth is exact.
@@ -90,29 +95,47 @@ def make_procedural_shots(
         settings: their kind; None for the usual one.
         prefix: of the shots' names, ``<prefix>001`` and on.
         artist_gap: frames between the artist's keys, about.
+        workers: processes to share the work; the files are the same whatever their number.
         progress: called with a line of text per shot.
 
     Raises:
-        IngestError: a count, seed or gap that cannot be, or the folder cannot be made.
+        IngestError: a count, seed, gap or number of workers that cannot be, or the folder cannot be made.
         FedrotoError: a shot's folder is there already, or the disk refused; shots written before stay.
     """
-    if count < 1 or seed < 0:
+    if count < 1 or seed < 0 or workers < 1:
         raise IngestError(
-            f"{count} shots from seed {seed} cannot be made; give at least one shot, seed 0 or more"
+            f"{count} shots from seed {seed} by {workers} workers cannot be made; give at least one shot and one "
+            "worker, seed 0 or more"
         )
-    written = []
-    for index in range(count):
-        shot = make_shot(np.random.default_rng([seed, index]), settings or ShotSettings())
+    make = partial(_make_procedural_shot, folder, seed, settings or ShotSettings(), prefix, artist_gap)
+    if min(workers, count) == 1:
+        return tuple(_told(make(index), progress) for index in range(count))
+    # Processes start afresh: one that has imported torch or gRPC cannot be forked safely.
+    pool = ProcessPoolExecutor(min(workers, count), mp_context=get_context("spawn"))
+    try:
+        return tuple(_told(shot, progress) for shot in pool.map(make, range(count)))
+    finally:
+        pool.shutdown(cancel_futures=True)
 
-        def write_plate(into: Path, shot: ProceduralShot = shot) -> str:
-            for number, picture in enumerate(shot.frames, start=shot.first_frame):
-                write_exr(into / f"plate.{number:04d}.exr", picture)
-            return "plate.%04d.exr"
 
-        written.append(
-            _write_shot(folder, f"{prefix}{index + 1:03d}", shot.shapes, write_plate, artist_gap, progress)
-        )
-    return tuple(written)
+def _make_procedural_shot(
+    folder: Path, seed: int, settings: ShotSettings, prefix: str, artist_gap: int, index: int
+) -> WrittenShot:
+    shot = make_shot(np.random.default_rng([seed, index]), settings)
+
+    def write_plate(into: Path) -> str:
+        for number, picture in enumerate(shot.frames, start=shot.first_frame):
+            write_exr(into / f"plate.{number:04d}.exr", picture)
+        return "plate.%04d.exr"
+
+    return _write_shot(folder, f"{prefix}{index + 1:03d}", shot.shapes, write_plate, artist_gap)
+
+
+def _told(shot: WrittenShot, progress: Progress | None) -> WrittenShot:
+    if progress is not None:
+        frames = shot.last_frame - shot.first_frame + 1
+        progress(f"{shot.name}: {frames} frames, {len(shot.shapes)} shapes")
+    return shot
 
 
 def make_clip_shots(
@@ -163,7 +186,7 @@ def make_clip_shots(
                     write_png(target, read_pixels(source)[1])
             return f"plate.%04d.{plate_format}"
 
-        written.append(_write_shot(folder, name, shapes, write_plate, artist_gap, progress))
+        written.append(_told(_write_shot(folder, name, shapes, write_plate, artist_gap), progress))
     return tuple(written)
 
 
@@ -205,7 +228,6 @@ def _write_shot(
     shapes: ShapeSet,
     write_plate: Callable[[Path], str],
     artist_gap: int,
-    progress: Progress | None,
 ) -> WrittenShot:
     target = folder / name
     first, last = shapes.first_frame or FIRST_FRAME, shapes.last_frame or FIRST_FRAME
@@ -228,8 +250,6 @@ def _write_shot(
         ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    if progress is not None:
-        progress(f"{name}: {last - first + 1} frames, {len(shapes.shapes)} shapes")
     return WrittenShot(
         name, target, target / pattern, first, last, tuple(shape.name for shape in shapes.shapes), keys
     )

@@ -28,7 +28,8 @@ from model.curves import outline
 from model.frames import ArrayFrames
 from model.losses import ALONG, KNEE, window_loss
 from model.network import EvidenceTensors, Fusion, RotoModel
-from model.procedural import ShotSettings, make_shot
+from model.procedural import make_shot
+from model.procedural_settings import ShotSettings
 from model.windows import Window, cut_windows
 from model.working import to_working
 from studio_node.audit.made_up import plain_settings

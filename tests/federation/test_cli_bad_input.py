@@ -19,7 +19,7 @@ from federation.release_manifest import LISTED_FILES, ReleaseManifest
 from federation.signing import sign_folder
 from model import weights
 from model.network import Fusion, RotoModel
-from model.procedural import ShotSettings
+from model.procedural_settings import ShotSettings
 from studio_node.written_shots import make_procedural_shots
 
 SMALL = ShotSettings(

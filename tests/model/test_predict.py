@@ -13,7 +13,8 @@ from model.keyframes import Keyed
 from model.network import Fusion, RotoModel
 from model.pictures import Pictures
 from model.predict import SpanMemory, carried_feather, predict_outline, predict_shape, refined
-from model.procedural import ShotSettings, make_shot
+from model.procedural import make_shot
+from model.procedural_settings import ShotSettings
 from model.shapes import Shape
 from model.transforms import Transform
 from model.working import to_working

@@ -8,7 +8,7 @@ from model import public_benchmark as benchmark
 from model.errors import PredictionError, WeightsError
 from model.network import Fusion, RotoModel
 from model.pretrain import pretrain, roughened, train, training_windows, unsteady_hand
-from model.procedural import ShotSettings
+from model.procedural_settings import ShotSettings
 from model.public_benchmark import build_clips, evaluate, of_method, paired_interval, same_matcher
 from model.weights import load
 

@@ -7,7 +7,7 @@ import torch
 
 from model import weights
 from model.network import Fusion, RotoModel
-from model.procedural import ShotSettings
+from model.procedural_settings import ShotSettings
 from studio_node.written_shots import make_procedural_shots
 
 SMALL = ShotSettings(

@@ -6,7 +6,7 @@ import pytest
 
 from federation.errors import FedrotoError, IngestError
 from model.formats import nuke, roto_json
-from model.procedural import ShotSettings
+from model.procedural_settings import ShotSettings
 from studio_node import written_shots
 from studio_node.pictures import read_pixels, write_jpg
 from studio_node.plates import PlateSequence
@@ -159,3 +159,19 @@ def test_settings_reach_the_pictures(tmp_path):
     )
     plate = PlateSequence.open(shot.plate)
     assert (plate.width, plate.first_frame, shot.last_frame) == (80, 7, 11)
+
+
+def test_more_workers_write_the_same_files(tmp_path):
+    settings = ShotSettings(width=64, height=48, frames=2)
+    folders = [tmp_path / "one", tmp_path / "two"]
+    for folder, workers in zip(folders, (1, 2), strict=True):
+        made = make_procedural_shots(folder, seed=3, count=2, settings=settings, workers=workers)
+        assert [shot.name for shot in made] == ["shot001", "shot002"]
+    files = sorted(path.relative_to(folders[0]) for path in folders[0].rglob("*") if path.is_file())
+    assert len(files) == 10
+    for file in files:
+        one, two = (folder / file for folder in folders)
+        if file.suffix == ".exr":  # an EXR's header holds the time of writing
+            assert np.array_equal(read_pixels(one)[1], read_pixels(two)[1])
+        else:
+            assert one.read_bytes() == two.read_bytes()

@@ -28,12 +28,22 @@ def audit(
         None, help="Plan whose constants are claimed; default: those that a new plan has."
     ),
     output: Path = typer.Option(Path("audit"), help="Folder for audit.json and audit.html."),
+    check: Path | None = typer.Option(
+        None,
+        help="Audit nothing; check signature and page of the report in this folder (with --key or --home).",
+    ),
+    key: Path | None = typer.Option(
+        None, help="For --check: the studio's node_key.pub, as it gave it to you."
+    ),
     as_json: bool = Json,
 ) -> None:
     """Attack the installed training code with made-up data; ends with status 4 if a claim is contradicted.
 
     What it finds is a lower bound, not proof. No picture and no shot of a studio is read.
     """
+    if check is not None:
+        show(_checked(check, key, home), as_json, _checked_text)
+        return
     import torch
 
     from federation.errors import EgressError
@@ -49,6 +59,29 @@ def audit(
     show(result, as_json, _audit_text)
     if not outcome.report.holds:
         raise typer.Exit(EgressError.exit_code)
+
+
+def _checked(folder: Path, key: Path | None, home: Path | None) -> dict[str, Any]:
+    from federation.durable import read_bounded
+    from federation.errors import ConfigError
+    from federation.homes import StudioHome
+    from federation.keys import KEY_FILE_BYTES_MAX, fingerprint, read_openssh_public
+    from studio_node.audit.report_files import check_report
+
+    if key is None and home is not None:
+        key = StudioHome(home).node_key.with_suffix(".pub")
+    if key is None:
+        raise ConfigError("a report is checked against a key", hint="name the studio's: --key node_key.pub")
+    public = read_openssh_public(read_bounded(key, KEY_FILE_BYTES_MAX).strip())
+    return check_report(folder, public) | {"node_key": fingerprint(public)}
+
+
+def _checked_text(result: Any) -> str:
+    verdict = "nothing contradicted the claims" if result["holds"] else "A CLAIM WAS CONTRADICTED"
+    return (
+        f"signed by node key {result['node_key']} of studio {result['studio']}; the page beside it is the one that was "
+        f"signed for\nlevel {result['level']}: {verdict}; a {result['label']}"
+    )
 
 
 def _audit_text(result: Any) -> str:

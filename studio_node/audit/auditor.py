@@ -16,7 +16,7 @@ from federation.flower.bundle import build_bundle, bundle_digest
 from federation.homes import StudioHome
 from federation.keys import load_node_key
 from federation.plan import PrivacyConstants, TrainingPlan
-from federation.privacy import accountant_name
+from federation.privacy import PrivacyEvent, accountant_name, epsilon
 from federation.set_up import load_kit
 from studio_node.audit.canaries import (
     CANARIES,
@@ -30,7 +30,8 @@ from studio_node.audit.mechanism import check_mechanism
 from studio_node.audit.outward import check_outward
 from studio_node.audit.reconstruction import attack_made_up_shot
 from studio_node.audit.repeats import Restart, repeat_findings
-from studio_node.audit.report import AuditFiles, AuditReport, write_report
+from studio_node.audit.report import AuditReport
+from studio_node.audit.report_files import AuditFiles, write_report
 
 DEFAULT_TIER = "s"
 
@@ -51,6 +52,14 @@ class ClaimedPlan:
     privacy: PrivacyConstants
     rounds: int
     delta: float
+
+    @property
+    def epsilon(self) -> float:
+        """Of one shot over all rounds."""
+        steps = self.rounds * self.privacy.steps_per_round
+        return epsilon(
+            [PrivacyEvent(self.privacy.sample_rate, self.privacy.noise_multiplier, steps)], self.delta
+        )
 
 
 def run_audit(
@@ -108,6 +117,8 @@ def run_audit(
         now,
         claimed.name,
         claimed.privacy,
+        claimed.rounds,
+        claimed.epsilon,
         claimed.delta,
         {
             "fedroto": importlib.metadata.version("fedroto"),

@@ -126,7 +126,11 @@ def attack_made_up_shot(
     kinds = [("no noise", 0.0, [clean / scale])]
     for share in NOISE_SHARES:
         kinds.append(
-            (f"{share:g} of the plan's noise", share, _releases(fusion, privacy, share, [window], draws))
+            (
+                "the plan's noise" if share == 1 else f"{share:g} of the plan's noise",
+                share,
+                _releases(fusion, privacy, share, [window], draws),
+            )
         )
     kinds.append(("the plan's noise, shot not in it", 1.0, _releases(fusion, privacy, 1.0, [], draws)))
     middle = (gap - 1) // 2

@@ -339,12 +339,14 @@ def test_a_ledger_that_somebody_else_writes_is_refused(studio, untrained):
 
 
 def test_the_ledger_names_the_constants_and_the_data_of_the_charge(studio, untrained):
-    plan = studio.plan()
+    tiers = {"s": {"shots_max": 200, "weight": 1.0, "update_denominator": 25.0, "delta": 1e-6}}
+    plan = studio.plan(privacy_steps_per_round=3, size_tiers=tiers)
     studio.rounds().answer(studio.request(plan=plan))
     reserve, done = [json.loads(data) for data in read_ledger(studio.home / LEDGER_FILE)]
     for name in ("sample_rate", "noise_multiplier", "max_grad_norm", "windows_per_shot"):
         assert reserve["charge"][name] == getattr(plan.privacy, name)
-    assert reserve["charge"]["steps"] == plan.privacy.steps_per_round
+    assert reserve["charge"]["steps"] == 3
+    assert reserve["charge"]["delta"] == 1e-6
     assert reserve["charge"]["update_denominator"] == 25.0
     assert reserve["accountant"].startswith("opacus.prv/")
     ((_, frame),) = StoredUpdates(studio.home / UPDATES_FOLDER).frames()

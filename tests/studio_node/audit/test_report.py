@@ -23,7 +23,9 @@ from studio_node.audit.findings import LABEL, Finding
 from studio_node.audit.mechanism import draw_noise
 from studio_node.audit.outward import rehearsal_plan
 from studio_node.audit.reconstruction import attack_made_up_shot
-from studio_node.audit.report import AuditReport, read_signed, write_report
+from studio_node.audit.report import AuditReport
+from studio_node.audit.report_files import check_report, write_report
+from studio_node.audit.report_page import certainty
 
 NOW = 1_700_000_000
 
@@ -63,7 +65,18 @@ def report(attack=None, *, holds: bool = True) -> AuditReport:
     result = CanaryResult(claim, 10_000, 5001, 71, 0.4, 0.3, 0.5 if holds else 9.0, 7.6, not holds)
     finding = Finding("noise", "Is there noise?", 0.5 if holds else float("inf"), 0.6, holds, "by <looking>")
     return AuditReport(
-        3, NOW, "autumn", claimed.privacy, 1e-5, {"fedroto": "1"}, "alder", (finding,), (result,), attack
+        3,
+        NOW,
+        "autumn",
+        claimed.privacy,
+        20,
+        6.46,
+        1e-5,
+        {"fedroto": "1"},
+        "alder",
+        (finding,),
+        (result,),
+        attack,
     )
 
 
@@ -92,15 +105,24 @@ def test_a_page_can_be_read_without_anything_else_and_says_what_it_is(tmp_path, 
     assert LABEL in html
     assert not re.search(r"<script|https?://(?!www.w3.org)|src=", html)
     assert html.count("data:image/png;base64,") == 1 + len(attack.releases)
-    assert "autumn &lt;1&gt;" in html
+    assert "Autumn &lt;1&gt;" in html
     assert "by &lt;looking&gt;" in html
-    assert "Nothing contradicts the claims." in html
+    assert "Nothing contradicts the privacy that is claimed." in html
+    assert "1 of 1 checks of the mechanism hold" in html
+    assert "epsilon 6.46" in html
     payload = json.loads(files.document.read_bytes())
     assert not files.signed
     assert payload["label"] == LABEL
     assert payload["page_sha256"] == digest(files.page.read_bytes())
     assert payload["holds"] is True
     assert payload["reconstruction"]["releases"][0]["likeness"] > 0.9
+
+
+def test_epsilon_is_said_in_plain_words():
+    # of an even bet, by the definition: the odds move by a factor of at most e to the epsilon
+    assert certainty(0) == 0.5
+    assert certainty(np.log(3)) == pytest.approx(0.75)
+    assert certainty(800) == 1.0
 
 
 def test_a_contradiction_stands_in_both_files(tmp_path):
@@ -119,16 +141,27 @@ def test_a_report_is_signed_by_the_node_key_and_a_changed_one_is_refused(tmp_pat
     outcome = run_audit(1, tmp_path / "out", now=NOW, home=root)
     assert outcome.report.holds
     assert outcome.files.signed
-    data = outcome.files.document.read_bytes()
     key = load_node_key(StudioHome(root).node_key).private.public_key()
-    payload = read_signed(data, key)
+    payload = check_report(tmp_path / "out", key)
     assert (payload["studio"], payload["level"], payload["time"]) == ("alder", 1, NOW)
     assert {finding["name"] for finding in payload["findings"]} >= {"sensitivity", "repeats", "every value"}
     assert re.fullmatch(r"[0-9a-f]{64}", payload["installation"]["installed code, sha256"])
+    command = ["audit", "--check", str(tmp_path / "out"), "--json"]
+    by_home = CliRunner().invoke(app, [*command, "--home", str(root)])
+    by_key = CliRunner().invoke(app, [*command, "--key", str(root / "keys" / "node_key.pub")])
+    assert json.loads(by_home.stdout) == json.loads(by_key.stdout)
+    assert json.loads(by_key.stdout)["studio"] == "alder"
+    data, page = outcome.files.document.read_bytes(), outcome.files.page.read_bytes()
+    outcome.files.page.write_bytes(page.replace(b"holds", b"fails"))
+    with pytest.raises(SignatureError, match="not the page"):
+        check_report(tmp_path / "out", key)
+    outcome.files.page.write_bytes(page)
     changed = data.replace(b'\\"level\\":1', b'\\"level\\":3')
     assert changed != data
+    outcome.files.document.write_bytes(changed)
     with pytest.raises(SignatureError):
-        read_signed(changed, key)
+        check_report(tmp_path / "out", key)
+    assert CliRunner().invoke(app, command).exit_code != 0  # no key named
 
 
 def test_the_command_ends_with_the_privacy_guards_status_where_a_claim_fails(tmp_path, monkeypatch):

@@ -139,7 +139,7 @@ def _ledger(home: Path) -> Finding:
     if not verified.intact:
         return fail(
             "ledger",
-            f"the ledger's chain does not hold after {verified.records} records: {verified.problem}",
+            f"the ledger does not hold ({verified.records} records were read): {verified.problem}",
             "stop the node, keep the file as it is, put back the newest backup, and see: fedroto ledger verify",
         )
     view = show_ledger(home)

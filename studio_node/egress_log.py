@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from federation.durable import sync_folder
 from federation.errors import EgressError
+from federation.plan import LedgerHead
 
 EGRESS_LOG = "egress.jsonl"
 
@@ -58,6 +59,21 @@ class EgressLine:
     sha256: str
     fields: tuple[EgressField, ...]
 
+    @property
+    def charge(self) -> LedgerHead:
+        """The ledger's record that an update was made under.
+
+        Raises:
+            EgressError: it names none.
+        """
+        named = {field.name: field.value for field in self.fields}
+        try:
+            return LedgerHead(sequence=int(named["ledger_sequence"]), hash=named["ledger_hash"])
+        except (KeyError, ValueError) as error:
+            raise EgressError(
+                f"the egress log has an update of {self.time:.0f} without its charge"
+            ) from error
+
 
 @dataclass(frozen=True)
 class EgressHistory:
@@ -65,6 +81,11 @@ class EgressHistory:
 
     lines: tuple[EgressLine, ...]
     torn: int
+
+    @property
+    def updates(self) -> tuple[EgressLine, ...]:
+        """The lines of updates, replays included."""
+        return tuple(line for line in self.lines if line.kind == "update")
 
     @property
     def size_bytes(self) -> int:

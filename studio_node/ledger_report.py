@@ -6,6 +6,7 @@ Reads the file beside a running studio node; nothing here writes to the ledger.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -15,6 +16,7 @@ from federation.documents import canonical_json, digest
 from federation.durable import write_atomic
 from federation.errors import LedgerError
 from federation.privacy import RenyiFilter
+from studio_node.egress_log import EgressLine, read_log
 from studio_node.ledger_account import Account
 from studio_node.ledger_file import LEDGER_FILE, read_ledger
 from studio_node.ledger_records import ReserveRecord, as_json, record_hash
@@ -71,10 +73,21 @@ class LedgerView:
 
 @dataclass(frozen=True)
 class LedgerVerification:
-    """Whether the chain of a ledger holds, and if not, what is wrong."""
+    """Whether a ledger holds, and if not, what is wrong.
+
+    Attributes:
+        intact: the chain holds, and every update that left is one that this ledger charged.
+        records: how many.
+        updates_left: lines of the egress log that were compared with it.
+        charges_kept: charges whose update is stored and has not left.
+        head_sequence, head_hash: to compare with what the coordinator has seen.
+        problem: the first thing that is wrong.
+    """
 
     intact: bool
     records: int
+    updates_left: int
+    charges_kept: int
     head_sequence: int
     head_hash: str
     problem: str | None
@@ -111,11 +124,13 @@ def show_ledger(home: Path) -> LedgerView:
 
 
 def verify_ledger(home: Path) -> LedgerVerification:
-    """Check every record, hash and link of the ledger of a studio's home.
+    """Check every record, hash and link of the ledger of a studio's home, and the egress log against it.
 
     Raises:
         LedgerError: there is no ledger, or the file cannot be read at all.
+        EgressError: the egress log cannot be read.
     """
+    updates = read_log(home).updates
     state, taken = LedgerState(), 0
     problem = None
     for data in read_ledger(home / LEDGER_FILE):
@@ -125,7 +140,13 @@ def verify_ledger(home: Path) -> LedgerVerification:
             problem = str(error)
             break
         taken += 1
-    return LedgerVerification(problem is None, taken, state.head.sequence, state.head.hash, problem)
+    problem = problem or _uncharged(state, updates)
+    left = {update.sha256 for update in updates}
+    kept = sum(
+        one.update_digest is not None and one.update_digest not in left for one in state.rounds.values()
+    )
+    head = state.head
+    return LedgerVerification(problem is None, taken, len(updates), kept, head.sequence, head.hash, problem)
 
 
 def export_ledger(home: Path, destination: Path | None = None) -> LedgerExport:
@@ -142,6 +163,20 @@ def export_ledger(home: Path, destination: Path | None = None) -> LedgerExport:
     if destination is not None:
         write_atomic(destination, data, mode=0o600)
     return LedgerExport(data, len(encoded), digest(data))
+
+
+def _uncharged(state: LedgerState, updates: Sequence[EgressLine]) -> str | None:
+    """Say which update left that this ledger did not charge, or None."""
+    for update in updates:
+        charge = update.charge
+        try:
+            state.require_left(charge)
+        except LedgerError as error:
+            return str(error)
+        charged = state.rounds.get(charge.sequence)
+        if charged is not None and charged.update_digest != update.sha256:
+            return f"another update has left under record {charge.sequence} than the one that it bought"
+    return None
 
 
 def _account_view(account: Account, state: LedgerState, cap: float) -> AccountView:

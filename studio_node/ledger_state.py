@@ -214,6 +214,23 @@ class LedgerState:
             f"{seen.sequence}:{seen.hash}, which counts the budget of every show here as spent",
         )
 
+    def require_left(self, left: LedgerHead | None) -> None:
+        """Check that this ledger contains the charge of an update that has left, by the studio's own egress log.
+
+        Raises:
+            LedgerError: it does not, and no adopted head stands for the records that were lost.
+        """
+        if left is None or self.hashes.get(left.sequence) == left.hash:
+            return
+        if any(record.adopted.sequence >= left.sequence for record in self.adoptions):
+            return
+        raise LedgerError(
+            f"an update has left under record {left.sequence}, which is not in this ledger: an older copy was put "
+            "back, or it was cut",
+            hint="put the newest ledger.sqlite back; if it is lost, adopt the coordinator's head, which counts the "
+            "budget of every show here as spent",
+        )
+
     def require_clock(self, now: int) -> None:
         """Check that this machine's clock has not jumped back: consent and plans end by it.
 

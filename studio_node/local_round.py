@@ -36,6 +36,7 @@ from federation.provisioning import JoinKit
 from model.network import RotoModel
 from studio_node.catalogue import Catalogue, PackEntry
 from studio_node.egress import ExpectedUpdate, decode_reply, inspect_frame
+from studio_node.egress_log import read_log
 from studio_node.ledger import Ledger, Reservation
 from studio_node.ledger_file import LEDGER_FILE
 from studio_node.ledger_records import Charge
@@ -117,6 +118,8 @@ class LocalRounds:
         self._require_weights(plan, instruction, request.weights)
         with Ledger.open(self._home / LEDGER_FILE) as ledger:
             ledger.require_seen(instruction.seen_head)
+            updates = read_log(self._home).updates
+            ledger.state.require_left(updates[-1].charge if updates else None)
             ledger.state.require_clock(now)
             stored = self._stored(ledger, plan, instruction, config, now)
             if stored is not None:

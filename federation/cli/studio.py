@@ -187,13 +187,23 @@ def ledger_show(home: Path = Home, as_json: bool = Json) -> None:
 
 @ledger_app.command("verify", epilog="Example: fedroto ledger verify --home node")
 def ledger_verify(home: Path = Home, as_json: bool = Json) -> None:
-    """Check every record and hash of the ledger; ends with status 4 if the chain does not hold."""
+    """Check every record and hash, and that all that left was charged; ends with status 4 if anything is wrong."""
     from federation.errors import LedgerError
     from studio_node.ledger_report import verify_ledger
 
     result = verify_ledger(home)
-    verdict = "the chain holds" if result.intact else f"the chain does not hold: {result.problem}"
-    show(result, as_json, lambda done: f"{verdict}; {done.records} records, head {done.head_hash}")
+    verdict = "the ledger holds" if result.intact else f"the ledger does not hold: {result.problem}"
+    show(
+        result,
+        as_json,
+        lambda done: (
+            f"{verdict}\n{done.records} records, head {done.head_sequence}:{done.head_hash}\n"
+            f"{done.updates_left} updates left, each under a charge of this ledger; "
+            f"{done.charges_kept} stored and never sent"
+            if done.intact
+            else verdict
+        ),
+    )
     if not result.intact:
         raise typer.Exit(LedgerError.exit_code)
 

@@ -13,7 +13,8 @@ from federation.errors import RefusalCode
 from federation.messages import TrainRefusal, TrainRequest, TrainUpdate
 from federation.plan import LedgerHead
 from studio_node import local_round
-from studio_node.egress import decode_reply, inspect_frame
+from studio_node.egress import EgressDoor, decode_reply, inspect_frame
+from studio_node.egress_log import EGRESS_LOG, EgressLog
 from studio_node.ledger import Ledger
 from studio_node.ledger_adoption import adopt_head
 from studio_node.ledger_file import LEDGER_FILE, read_ledger
@@ -276,6 +277,46 @@ def test_a_restored_ledger_is_refused_until_the_operator_acts(studio, untrained)
     # the ledger goes on, but what the lost records may have spent counts as spent
     assert code_of(rounds.answer(studio.request(5, plan, seen=seen))) is RefusalCode.BUDGET
     assert verify_ledger(studio.home).intact
+
+
+def let_out(studio, answer) -> None:
+    door = EgressDoor(EgressLog(studio.home / EGRESS_LOG))
+    door.release(answer.frame, answer.expected, lambda frame: None, instruction=answer.instruction, now=0.0)
+
+
+def test_a_restored_ledger_is_caught_by_what_left_even_where_the_coordinator_says_nothing(studio, untrained):
+    rounds = studio.rounds()
+    plan = studio.plan()
+    let_out(studio, rounds.answer(studio.request(1, plan)))
+    backup = (studio.home / LEDGER_FILE).read_bytes()
+    second = rounds.answer(studio.request(2, plan))
+    let_out(studio, second)
+    let_out(studio, rounds.answer(studio.request(2, plan)))  # a replay is no second charge
+    verified = verify_ledger(studio.home)
+    assert (verified.intact, verified.updates_left, verified.charges_kept) == (True, 3, 0)
+    (studio.home / LEDGER_FILE).write_bytes(backup)
+    answer = rounds.answer(studio.request(3, plan))
+    assert code_of(answer) is RefusalCode.LEDGER
+    let_out(studio, answer)  # a refusal leaves too, and names no charge
+    verified = verify_ledger(studio.home)
+    assert not verified.intact
+    assert "an update has left under record 3" in verified.problem
+    reply = decode_reply(second.frame)
+    adopt_head(
+        studio.home, LedgerHead(sequence=reply.ledger_sequence, hash=reply.ledger_hash), now=int(time.time())
+    )
+    assert verify_ledger(studio.home).intact
+    assert code_of(rounds.answer(studio.request(3, plan))) is RefusalCode.BUDGET
+
+
+def test_a_charge_that_bought_another_update_than_the_one_that_left_is_found(studio, untrained):
+    let_out(studio, studio.rounds().answer(studio.request()))
+    log = studio.home / EGRESS_LOG
+    line = json.loads(log.read_text())
+    log.write_text(json.dumps(line | {"sha256": "0" * 64}) + "\n")
+    verified = verify_ledger(studio.home)
+    assert (verified.intact, verified.charges_kept) == (False, 1)
+    assert "another update has left under record 1" in verified.problem
 
 
 def test_a_crash_in_training_stays_inside_and_stays_charged(studio, monkeypatch):

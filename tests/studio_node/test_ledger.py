@@ -1,7 +1,9 @@
 import json
 import multiprocessing
+import os
 import sqlite3
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -141,6 +143,19 @@ def test_journal_and_synchronous_are_the_durable_ones(path, monkeypatch):
         assert ledger._file._connection.execute("PRAGMA journal_mode").fetchone()[0] == "delete"
         assert ledger._file._connection.execute("PRAGMA synchronous").fetchone()[0] == 3
     assert any("EXTRA" in statement for statement in seen)
+
+
+def test_a_new_ledgers_name_is_on_disk_before_its_first_record(path, monkeypatch):
+    synced = []
+    fsync = os.fsync
+
+    def watched(descriptor):
+        synced.append((str(Path(f"/proc/self/fd/{descriptor}").readlink()), path.stat().st_size))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", watched)
+    Ledger.open(path).close()
+    assert (str(path.parent), 0) in synced  # the folder, while the file in it was still empty
 
 
 @pytest.mark.parametrize("statement", ["UPDATE records SET record = x'00'", "DELETE FROM records"])

@@ -18,7 +18,7 @@ from federation.documents import (
 from federation.durable import read_bounded, write_atomic
 from federation.errors import SignatureError
 from studio_node.audit.report import AuditReport
-from studio_node.audit.report_page import report_page
+from studio_node.audit.report_parts import report_page
 
 AUDIT_KIND = "audit-report"
 JSON_NAME, PAGE_NAME = "audit.json", "audit.html"

@@ -25,7 +25,7 @@ from studio_node.audit.outward import rehearsal_plan
 from studio_node.audit.reconstruction import attack_made_up_shot
 from studio_node.audit.report import AuditReport
 from studio_node.audit.report_files import check_report, write_report
-from studio_node.audit.report_page import certainty
+from studio_node.audit.report_parts import certainty
 
 NOW = 1_700_000_000
 

@@ -35,6 +35,7 @@ from federation.homes import CoordinatorHome
 from federation.keys import PLAN_KEY, load_plan_key
 from federation.model_spec import base_model_spec, pack_trainable, packed_digest, with_trained
 from federation.plan import Name, TrainingPlan
+from model.weights_note import require_public_file
 
 CAMPAIGNS_FOLDER, LOCK_FILE = "campaigns", "campaign.lock"
 COURIER_WAIT_S = 120.0
@@ -153,6 +154,7 @@ def _signed_plan(
         return plan, document
     from model.weights import FILE_BYTES_MAX, loads  # imports torch, which the command line does not need
 
+    require_public_file(request.base.path)
     data = read_bounded(request.base.path, FILE_BYTES_MAX)
     tensors = loads(data, source=str(request.base.path)).tensors
     plan = build_plan(

@@ -24,6 +24,7 @@ from federation.release_manifest import (
     ReleasePrivacy,
 )
 from federation.signing import sign_folder
+from model.weights_note import require_public_file
 
 
 @dataclass(frozen=True)
@@ -75,8 +76,10 @@ def build_release(folder: Path, number: int, federation: str, draft: Draft, rele
     Raises:
         IdentityError: the release key is missing, readable by others or of another kind.
         ReleaseError: the manifest would contradict itself.
+        PrivateWeightsError: the weights were tuned on private shots.
         FedrotoError: the disk refused.
     """
+    require_public_file(draft.weights)
     _make(folder)
     write_atomic(folder / WEIGHTS, read_bounded(draft.weights, BYTES_MAX[WEIGHTS]))
     write_atomic(folder / BENCHMARK, draft.check.to_json())

@@ -22,7 +22,7 @@ from federation.privacy import epsilon, event_of
 from federation.release_manifest import WEIGHTS, privacy_of
 from model.network import RotoModel
 from model.public_benchmark import BASELINES, RECIPE, build_clips, evaluate
-from model.weights import base_path, load
+from model.weights import base_path, load, load_public
 
 Progress = Callable[[str], None]
 CANDIDATE, BASE = "candidate", "base"
@@ -129,7 +129,7 @@ def _release(
     progress: Progress,
 ) -> ReleaseOutcome:
     registry: Registry = open_registry(home)
-    loaded = load(weights)
+    loaded = load_public(weights)
     models = {CANDIDATE: RotoModel.from_tensors(loaded.tensors)}
     if parent is not None:
         models[BASE] = RotoModel.from_tensors(load(parent).tensors)

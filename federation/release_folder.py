@@ -12,6 +12,8 @@ from federation.errors import ReleaseError
 from federation.release import check_contents, check_identity, check_names, number_of_folder
 from federation.release_manifest import BYTES_MAX, LISTED_FILES, MANIFEST, WEIGHTS, FileEntry, ReleaseManifest
 from federation.signing import verify_folder
+from model.errors import PrivateWeightsError
+from model.weights_note import require_public_file
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,12 @@ def read_release(
     manifest = ReleaseManifest.from_bytes((folder / MANIFEST).read_bytes())
     check_contents(manifest, {name: measure(folder / name) for name in LISTED_FILES})
     check_identity(manifest, number=expected, federation=federation)
+    try:
+        require_public_file(folder / WEIGHTS)
+    except PrivateWeightsError as error:
+        raise ReleaseError(
+            str(error), hint="tell the coordinator: such a release must never be made"
+        ) from error
     return Release(folder, manifest)
 
 

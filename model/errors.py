@@ -9,6 +9,7 @@
     │   └── NoRotoError        well formed, but there is no roto node in it
     ├── PlateError         a frame that is missing, of another size or of another type
     ├── WeightsError       a weights file or a tensor of the wrong name, shape or type
+    │   └── PrivateWeightsError  weights tuned on private shots were about to be sent or built upon
     └── PredictionError    a prediction that cannot be made from what was given
 
 The text of an error says what, with the values, and what to do next. Only a command line turns it
@@ -52,6 +53,10 @@ class PlateError(ModelError):
 
 class WeightsError(ModelError):
     """Weights do not fit: a name, a shape, a type, a size limit or a value that is not finite."""
+
+
+class PrivateWeightsError(WeightsError):
+    """Weights that were tuned on private shots stood where only public ones may."""
 
 
 class PredictionError(ModelError):

@@ -168,12 +168,8 @@ def train(
     lengths = np.array([len(window.weight) for window in windows])
     recent: list[float] = []
     for step in range(steps):
-        # Spans of like length share a batch, so that little of it is padding.
-        near = np.argsort(
-            np.abs(lengths - lengths[rng.integers(len(windows))]) + rng.uniform(0, 2, len(windows))
-        )
-        chosen = rng.choice(near[: 8 * BATCH], min(BATCH, len(windows)), replace=False)
-        loss = window_loss(fusion, [roughened(windows[int(i)], rng) for i in chosen], caution=CAUTION)
+        batch = [roughened(windows[int(i)], rng) for i in like_lengths(lengths, rng)]
+        loss = window_loss(fusion, batch, caution=CAUTION)
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(fusion.parameters(), 1.0)
@@ -183,6 +179,13 @@ def train(
         if progress is not None:
             progress("steps", step + 1, steps)
     return fusion.eval(), float(np.mean(recent))
+
+
+def like_lengths(lengths: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
+    """Choose a batch of spans of like length, so that little of it is padding: indices into ``lengths``."""
+    count = len(lengths)
+    near = np.argsort(np.abs(lengths - lengths[rng.integers(count)]) + rng.uniform(0, 2, count))
+    return np.asarray(rng.choice(near[: 8 * BATCH], min(BATCH, count), replace=False))
 
 
 def reversed_window(window: Window) -> Window:

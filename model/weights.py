@@ -18,10 +18,10 @@ from safetensors import SafetensorError
 from torch import nn
 
 from model.errors import WeightsError
+from model.weights_note import NOTE_KEY, note_of, require_public
 
 FILE_BYTES_MAX: Final = 64 * 2**20
 TENSORS_MAX: Final = 512
-METADATA_KEY: Final = "fedroto"
 Arrays = Mapping[str, NDArray[np.float32]]
 
 
@@ -125,7 +125,7 @@ def save(path: Path, tensors: Arrays, metadata: Mapping[str, str] | None = None)
         require_tensor(name, array, tuple(array.shape))
     ordered = {name: np.ascontiguousarray(tensors[name]) for name in sorted(tensors)}
     # One metadata entry: safetensors keeps several in an unordered map, which would make the bytes differ.
-    note = {METADATA_KEY: json.dumps(dict(metadata or {}), sort_keys=True)}
+    note = {NOTE_KEY: json.dumps(dict(metadata or {}), sort_keys=True)}
     data = safetensors.numpy.save(ordered, metadata=note)
     if len(data) > FILE_BYTES_MAX:
         raise WeightsError(f"weights of {len(data)} bytes are over the limit of {FILE_BYTES_MAX}")
@@ -156,23 +156,29 @@ def load(path: Path) -> Weights:
     return loads(data, source=str(path))
 
 
+def load_public(path: Path) -> Weights:
+    """Read weights that may be sent, published or built upon; the rules of `load`.
+
+    Raises:
+        PrivateWeightsError: they are marked as private.
+        WeightsError: see `load`.
+    """
+    found = load(path)
+    require_public(found.metadata, source=str(path))
+    return found
+
+
 def loads(data: bytes, *, source: str = "weights") -> Weights:
     """Read the bytes of a safetensors file; the rules of `load`."""
     try:
         tensors = safetensors.numpy.load(data)
-        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise WeightsError(f"{source} is not a safetensors file of float32 tensors: {error}") from error
     if len(tensors) > TENSORS_MAX:
         raise WeightsError(f"{source} holds {len(tensors)} tensors, the limit is {TENSORS_MAX}")
     for name, array in tensors.items():
         require_tensor(name, array, tuple(array.shape))
-    note = header.get("__metadata__", {}).get(METADATA_KEY, "{}")
-    try:
-        metadata = {str(k): str(v) for k, v in json.loads(note).items()}
-    except (ValueError, AttributeError) as error:
-        raise WeightsError(f"{source} has metadata that is not a JSON object: {error}") from error
-    return Weights(dict(tensors), metadata)
+    return Weights(dict(tensors), note_of(data, source=source))
 
 
 def base_path() -> Path:

@@ -29,7 +29,7 @@ from federation.model_spec import frozen_digest
 from model.errors import ModelError
 from model.matcher import Matcher
 from model.network import RotoModel
-from model.weights import base_path, load
+from model.weights import base_path, load_public
 from studio_node.catalogue import Catalogue, PackEntry, ShapeEntry
 from studio_node.packs import PackHeader, write_pack
 from studio_node.plates import PlateSequence
@@ -172,7 +172,7 @@ class _Cutter:
         cv2.setNumThreads(
             1
         )  # dense flow depends on the number of threads; the same shot gives the same windows
-        tensors = load(weights).tensors
+        tensors = load_public(weights).tensors
         return cls(RotoModel.from_tensors(tensors).matcher, frozen_digest(tensors), recipe)
 
 

@@ -27,6 +27,7 @@ from model.pictures import Pictures
 from model.predict import ShapePrediction, predict_shape
 from model.shapes import Shape, ShapeSet
 from model.weights import base_path, load
+from model.weights_note import PRIVATE_KEY
 from studio_node.plates import PlateSequence
 from studio_node.shape_files import SHAPE_BYTES_MAX, read_shapes
 from studio_node.shot_folders import Rejected
@@ -160,7 +161,9 @@ def load_model(weights: Path | None) -> tuple[RotoModel, str]:
     path = base_path() if weights is None else weights
     if path.is_dir():
         path = path / RELEASE_WEIGHTS
-    return RotoModel.from_tensors(load(path).tensors), "base weights" if weights is None else str(path)
+    found = load(path)
+    mark = " (private)" if PRIVATE_KEY in found.metadata else ""
+    return RotoModel.from_tensors(found.tensors), "base weights" if weights is None else f"{path}{mark}"
 
 
 class Beyond:

@@ -26,6 +26,7 @@ from federation.cli import (
     rounds,
     status,
     studio,
+    tune,
 )
 from federation.cli.output import fail
 from federation.errors import FedrotoError
@@ -47,6 +48,7 @@ rotation.register(studio.app, coordinator.app)
 releases.register(coordinator.app)
 status.register(coordinator.app)
 desk.register(app)
+tune.register(app)
 app.add_typer(studio.app, name="studio")
 app.add_typer(studio.ledger_app, name="ledger")
 app.add_typer(studio.egress_app, name="egress")

@@ -24,9 +24,9 @@ def pretrain(
     """Train base weights from nothing but procedural shots: the same seed gives the same weights."""
     from model.network import RotoModel
     from model.pretrain import pretrain as run_pretrain
-    from model.weights import load
+    from model.weights import load_public
 
-    source = RotoModel.base() if matcher is None else RotoModel.from_tensors(load(matcher).tensors)
+    source = RotoModel.base() if matcher is None else RotoModel.from_tensors(load_public(matcher).tensors)
 
     def tell(stage: str, done: int, of: int) -> None:
         if done % max(1, of // 50) == 0:

@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import OpenImageIO as oiio
@@ -22,6 +22,7 @@ from model.errors import PlateError
 PIXELS_MAX = 16_384 * 16_384
 """Largest data or display window that is read; a header that claims more is damaged or hostile."""
 PARTS_MAX = 64
+Sample = Literal["float32", "float16", "uint8"]
 HALF_MAX = 65_504.0
 """Largest finite half float; brighter pixels, and infinite ones, become this."""
 
@@ -34,6 +35,7 @@ class PictureHeader:
         width: of the display window, pixels.
         height: of the display window, pixels.
         linear: True for float files (scene-linear light), False for integer files (display- or log-coded).
+        half: True where those floats are halves.
         part: which part (subimage) of the file holds the picture.
         channels: indices of red, green and blue in that part; all the same for a grey picture.
     """
@@ -41,6 +43,7 @@ class PictureHeader:
     width: int
     height: int
     linear: bool
+    half: bool
     part: int
     channels: tuple[int, int, int]
 
@@ -61,33 +64,47 @@ def read_header(path: Path) -> PictureHeader:
         return _header(path, file)
 
 
-def read_pixels(path: Path) -> tuple[PictureHeader, NDArray[Any]]:
+def read_pixels(path: Path, *, sample: Sample | None = None) -> tuple[PictureHeader, NDArray[Any]]:
     """Read a picture inside its display window.
 
     Pixels of the data window outside the display window (overscan) are left out; where the display window reaches
     beyond the data window the picture is black, as the EXR standard has it.
 
+    Args:
+        path: the file.
+        sample: what a pixel is to be; None for float32 where the file is ``linear``, else uint8.
+
     Returns:
-        The header, and [H, W, 3] RGB: float32 without NaN, infinite or negative values where ``linear``, else uint8.
+        The header, and [H, W, 3] RGB. ``float32``: integer files from 0 to 1; never NaN, infinite or negative.
+        ``float16``: of a ``half`` file, exactly as it is stored. ``uint8``: of an integer file, 16 bits rounded.
 
     Raises:
         PlateError: as :func:`read_header`, or the pixels are truncated or corrupt.
     """
     with _opened(path) as file:
         header = _header(path, file)
-        data = _channels(path, file, header)
+        data = _channels(path, file, header, sample or ("float32" if header.linear else "uint8"))
         spec = file.spec()
-    picture = np.zeros((header.height, header.width, 3), data.dtype)
-    left, top = spec.x - spec.full_x, spec.y - spec.full_y
-    x0, x1 = max(left, 0), min(left + spec.width, header.width)
-    y0, y1 = max(top, 0), min(top + spec.height, header.height)
-    if x0 < x1 and y0 < y1:
-        picture[y0:y1, x0:x1] = data[y0 - top : y1 - top, x0 - left : x1 - left]
-    if header.linear:
+    picture = _in_display_window(data, header, (spec.x - spec.full_x, spec.y - spec.full_y))
+    if picture.dtype == np.float32:
         if not np.isfinite(picture).all():  # looking costs a tenth of mending
             np.nan_to_num(picture, copy=False, nan=0.0, posinf=HALF_MAX, neginf=0.0)
         np.maximum(picture, 0.0, out=picture)
     return header, picture
+
+
+def _in_display_window(data: NDArray[Any], header: PictureHeader, corner: tuple[int, int]) -> NDArray[Any]:
+    """Place the data window, whose top-left corner lies at ``corner`` of the display window, into the latter."""
+    height, width = data.shape[:2]
+    left, top = corner
+    if (left, top, width, height) == (0, 0, header.width, header.height):
+        return data
+    picture = np.zeros((header.height, header.width, 3), data.dtype)
+    x0, x1 = max(left, 0), min(left + width, header.width)
+    y0, y1 = max(top, 0), min(top + height, header.height)
+    if x0 < x1 and y0 < y1:
+        picture[y0:y1, x0:x1] = data[y0 - top : y1 - top, x0 - left : x1 - left]
+    return picture
 
 
 def write_exr(path: Path, linear: NDArray[np.float32], *, half: bool = True) -> None:
@@ -150,8 +167,9 @@ def _header(path: Path, file: Any) -> PictureHeader:
         for width, height in ((spec.width, spec.height), (spec.full_width, spec.full_height)):
             if not 0 < width * height <= PIXELS_MAX:
                 raise PlateError(f"{path.name} claims {width}x{height} pixels; the header is damaged")
-        linear = oiio.TypeDesc(str(spec.format)).basetype in (oiio.HALF, oiio.FLOAT, oiio.DOUBLE)
-        return PictureHeader(spec.full_width, spec.full_height, linear, part, channels)
+        kind = oiio.TypeDesc(str(spec.format)).basetype
+        linear = kind in (oiio.HALF, oiio.FLOAT, oiio.DOUBLE)
+        return PictureHeader(spec.full_width, spec.full_height, linear, kind == oiio.HALF, part, channels)
     raise PlateError(
         f"{path.name} has no colour picture (channels: {'; '.join(seen) or 'none'}); a plate needs R, G and B, or "
         "one grey channel"
@@ -177,9 +195,9 @@ def rgb_channels(names: Sequence[str]) -> tuple[int, int, int] | None:
     return None
 
 
-def _channels(path: Path, file: Any, header: PictureHeader) -> NDArray[Any]:
+def _channels(path: Path, file: Any, header: PictureHeader, sample: Sample) -> NDArray[Any]:
     red, green, blue = header.channels
-    kind = oiio.FLOAT if header.linear else oiio.UINT8
+    kind = {"float32": oiio.FLOAT, "float16": oiio.HALF, "uint8": oiio.UINT8}[sample]
     if (green, blue) == (red + 1, red + 2):
         pieces = [file.read_image(header.part, 0, red, blue + 1, kind)]
     else:

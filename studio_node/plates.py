@@ -1,7 +1,8 @@
 """The plate of one shot as a source of working images, read frame by frame, whatever is broken about it.
 
-A frame that is missing or damaged is reported once and counts as missing: trackers and the network then go on without
-picture evidence there. Frames of different sizes are an error: shapes live in the pixels of one display window.
+A frame that is missing, damaged or of another size than the plate is reported once and counts as missing: trackers and
+the network then go on without picture evidence there. Where more than a few frames have another size, nobody can say
+which the shapes were drawn on, and that is an error: shapes live in the pixels of one display window.
 
 **Exposure.** Scene-linear plates are brought to working images with one exposure for the whole shot, computed from
 at most ``EXPOSURE_FRAMES`` evenly spaced readable frames of this shot and of nothing else: a shot's training windows
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,9 @@ from numpy.typing import NDArray
 
 from model.errors import PlateError
 from model.working import to_working
-from studio_node.pictures import PictureHeader, read_header, read_pixels, set_read_threads
+from studio_node.movies import FIRST_FRAME, Movie
+from studio_node.pictures import PictureHeader, Sample, read_header, read_pixels, set_read_threads
+from studio_node.plate_colour import require_colour_space, scene_linear
 from studio_node.sequences import FileSequence, describe_frames, find_sequence
 
 EXPOSURE_FRAMES = 5
@@ -29,6 +32,8 @@ MIDDLE_GREY = 0.18
 EXPOSURE_MAX = 12.0
 """Most stops, up or down, that a plate is brought to middle grey by."""
 CACHE_BYTES = 256 * 2**20
+STRAYS_MAX = 0.25
+"""Largest part of a plate's frames that may be of another size or kind than the others."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,31 @@ class FrameProblem:
         return f"frame {self.frame}: {self.reason}"
 
 
+@dataclass(frozen=True, order=True)
+class _Kind:
+    """What the pictures of one plate have in common."""
+
+    width: int
+    height: int
+    linear: bool
+    half: bool
+
+    @classmethod
+    def of(cls, header: PictureHeader) -> _Kind:
+        return cls(header.width, header.height, header.linear, header.half)
+
+    @classmethod
+    def of_movie(cls, movie: Movie) -> _Kind:
+        return cls(movie.width, movie.height, linear=False, half=False)
+
+    def covers(self, other: _Kind | PictureHeader) -> bool:
+        """Whether a picture may stand in this plate; float and half mix."""
+        return (self.width, self.height, self.linear) == (other.width, other.height, other.linear)
+
+    def __str__(self) -> str:
+        return f"{self.width}x{self.height} {'float' if self.linear else 'integer'}"
+
+
 class PlateSequence:
     """The frames of one shot on disk; a ``model.frames.FrameSource``.
 
@@ -49,25 +79,40 @@ class PlateSequence:
         files: the files behind it.
         width: of the display window, pixels; the same on every frame.
         height: of the display window, pixels.
-        linear: True where the files hold scene-linear light.
+        linear: True where the pictures are scene-linear light: float files, or a colour space was declared.
     """
 
-    def __init__(self, files: FileSequence, *, cache_bytes: int = CACHE_BYTES, read_threads: int = 1) -> None:
+    def __init__(
+        self,
+        files: FileSequence,
+        *,
+        colour_space: str | None = None,
+        cache_bytes: int = CACHE_BYTES,
+        read_threads: int = 1,
+    ) -> None:
         """Read the headers of all files.
 
         Args:
             files: the plate's files.
+            colour_space: what the files hold, a name of the OCIO configuration; they are then brought to scene-linear
+                light. None: float files are scene-linear already, integer ones are looked at as they are.
             cache_bytes: most bytes of working images that are kept; at least one image always is.
             read_threads: threads that one read may use in this process (workers of a pool want 1).
 
         Raises:
-            PlateError: no file is readable, or sizes or kinds differ (says on which frames).
+            PlateError: no file is readable, sizes or kinds differ on many frames (says on which), or the colour space
+                is not known.
         """
         set_read_threads(read_threads)
+        if colour_space is not None:
+            require_colour_space(colour_space)
         self.files = files
+        self._colour_space = colour_space
         self._problems: dict[int, str] = {frame: "there is no file" for frame in files.missing}
-        header = self._one_header()
-        self.width, self.height, self.linear = header.width, header.height, header.linear
+        self._movie = None if files.movie_start is None else Movie(files.files[files.first_frame])
+        self._kind = self._common_kind() if self._movie is None else _Kind.of_movie(self._movie)
+        self.width, self.height = self._kind.width, self._kind.height
+        self.linear = self._kind.linear or colour_space is not None
         self._cache: OrderedDict[int, NDArray[np.uint8]] = OrderedDict()
         self._cache_frames = max(1, cache_bytes // (3 * self.width * self.height))
         self._exposure: float | None = None
@@ -80,6 +125,7 @@ class PlateSequence:
         *,
         first_frame: int | None = None,
         last_frame: int | None = None,
+        movie_start: int = FIRST_FRAME,
         **options: Any,
     ) -> PlateSequence:
         """Open the plate that a pattern, folder or file stands for (see ``find_sequence``).
@@ -87,7 +133,8 @@ class PlateSequence:
         Raises:
             PlateError: as ``find_sequence`` and the constructor.
         """
-        return cls(find_sequence(plate, first_frame=first_frame, last_frame=last_frame), **options)
+        files = find_sequence(plate, first_frame=first_frame, last_frame=last_frame, movie_start=movie_start)
+        return cls(files, **options)
 
     @property
     def first_frame(self) -> int:
@@ -115,8 +162,8 @@ class PlateSequence:
     def working(self, frame: int) -> NDArray[np.uint8] | None:
         """Return the working image of a frame.
 
-        Integer files (PNG, JPEG, DPX) pass through as 8 bits; scene-linear ones are log-compressed at the shot's
-        exposure.
+        Integer files (PNG, JPEG, DPX) and movies pass through as 8 bits; scene-linear pictures are log-compressed at
+        the shot's exposure, which keeps what is brighter than 1.
 
         Returns:
             uint8 [H, W, 3], read-only; None where the frame is missing or damaged (see ``problems``).
@@ -146,43 +193,58 @@ class PlateSequence:
             return image
 
     def _pixels(self, frame: int) -> NDArray[Any] | None:
+        """Read a frame [H, W, 3]: float16 or float32 scene-linear light, or uint8."""
         if frame in self._problems:
             return None
         try:
-            header, pixels = read_pixels(self.files.files[frame])
+            pixels = self._read(frame)
+            if self._colour_space is not None:
+                return np.maximum(scene_linear(pixels, self._colour_space), 0.0)
         except PlateError as error:
             self._problems[frame] = str(error)
             return None
-        if (header.width, header.height, header.linear) != (self.width, self.height, self.linear):
-            self._problems[frame] = "the file changed while it was read"
-            return None
         return pixels
 
-    def _one_header(self) -> PictureHeader:
-        kinds: dict[tuple[int, int, bool], list[int]] = {}
-        header = None
+    def _read(self, frame: int) -> NDArray[Any]:
+        if self._movie is not None and self.files.movie_start is not None:
+            pixels: NDArray[Any] = self._movie.read(frame - self.files.movie_start)
+            return pixels if self._colour_space is None else pixels.astype(np.float32) / 255
+        native: Sample = "float16" if self._kind.half else "float32" if self._kind.linear else "uint8"
+        header, pixels = read_pixels(
+            self.files.files[frame], sample=native if self._colour_space is None else "float32"
+        )
+        if not self._kind.covers(header):
+            raise PlateError("the file changed while it was read")
+        return pixels
+
+    def _common_kind(self) -> _Kind:
+        """Find out what nearly all frames are; the others count as missing."""
+        kinds: dict[_Kind, list[int]] = {}
         for frame, path in sorted(self.files.files.items()):
             try:
-                found = read_header(path)
+                kinds.setdefault(_Kind.of(read_header(path)), []).append(frame)
             except PlateError as error:
                 self._problems[frame] = str(error)
-                continue
-            header = header or found
-            kinds.setdefault((found.width, found.height, found.linear), []).append(frame)
-        if header is None:
-            first = min(self.files.files)
+        if not kinds:
+            first = self.files.first_frame
             raise PlateError(
                 f"no frame of {self.files.pattern} can be read; frame {first}: {self._problems[first]}"
             )
-        if len(kinds) > 1:
+        common = max(kinds, key=lambda kind: len(kinds[kind]))
+        strays = {
+            frame: kind for kind, frames in kinds.items() if not common.covers(kind) for frame in frames
+        }
+        if len(strays) > STRAYS_MAX * sum(map(len, kinds.values())):
             listed = "; ".join(
-                f"{width}x{height} {'float' if linear else 'integer'} on {describe_frames(frames)}"
-                for (width, height, linear), frames in sorted(kinds.items())
+                f"{kind} on {describe_frames(frames)}" for kind, frames in sorted(kinds.items())
             )
             raise PlateError(
                 f"{self.files.pattern} mixes pictures: {listed}; give one plate of one resolution"
             )
-        return header
+        for frame, kind in strays.items():
+            self._problems[frame] = f"it is {kind}, the plate is {common}"
+        half = all(kind.half for kind in kinds if common.covers(kind))
+        return replace(common, half=half)
 
     def _measure_exposure(self) -> float:
         readable = [frame for frame in sorted(self.files.files) if frame not in self._problems]
@@ -192,7 +254,8 @@ class PlateSequence:
             pixels = self._pixels(readable[pick])
             if pixels is None:
                 continue
-            luminance = pixels[::4, ::4] @ np.array([0.2126, 0.7152, 0.0722], np.float32)
+            sparse = np.maximum(pixels[::4, ::4].astype(np.float32), 0.0)
+            luminance = sparse @ np.array([0.2126, 0.7152, 0.0722], np.float32)
             lit = luminance[luminance > 0]
             if lit.size:
                 medians.append(float(np.median(lit)))

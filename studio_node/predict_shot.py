@@ -28,6 +28,7 @@ from model.predict import ShapePrediction, predict_shape
 from model.shapes import Shape, ShapeSet
 from model.weights import base_path, load
 from model.weights_note import PRIVATE_KEY
+from studio_node.movies import FIRST_FRAME
 from studio_node.plates import PlateSequence
 from studio_node.shape_files import SHAPE_BYTES_MAX, read_shapes
 from studio_node.shot_folders import Rejected
@@ -96,6 +97,8 @@ def predict_shot(
     shapes: Sequence[str] = (),
     every: int = 1,
     trust_plate_size: bool = False,
+    colour_space: str | None = None,
+    movie_start: int = FIRST_FRAME,
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> PredictionReport:
@@ -111,6 +114,8 @@ def predict_shot(
         shapes: paths or names of the shapes to predict; none for all.
         every: write a predicted key on every n-th frame after a key of the artist's; 1 on each.
         trust_plate_size: see ``read_shapes``.
+        colour_space: what the plate's files hold (see ``PlateSequence``); None: as they are.
+        movie_start: frame number of a movie's first picture.
         overwrite: replace an output that fedroto did not write.
         progress: called as each shape goes on.
 
@@ -123,7 +128,7 @@ def predict_shot(
         FedrotoError: the disk refused; nothing half-written is left.
     """
     _check_output(output, shapes_file, every, overwrite)
-    plate = PlateSequence.open(plates)
+    plate = PlateSequence.open(plates, movie_start=movie_start, colour_space=colour_space)
     drawn = read_shapes(
         shapes_file, width=plate.width, height=plate.height, trust_plate_size=trust_plate_size
     )

@@ -1,8 +1,8 @@
 """Numbered plate files on disk: which files are the frames of one plate, and which frames are missing.
 
-A plate is named by a pattern (``plate.%04d.exr``, ``plate.####.exr``, ``plate.@@@.exr``), by its folder, or by a
-single file. Frame numbers are plate numbers and stay what they are (a plate usually starts at 1001); ``first_frame``
-and ``last_frame`` are inclusive. Nothing here opens a picture.
+A plate is named by a pattern (``plate.%04d.exr``, ``plate.####.exr``, ``plate.@@@.exr``), by its folder, by a single
+file or by a movie. Frame numbers are plate numbers and stay what they are (a plate usually starts at 1001);
+``first_frame`` and ``last_frame`` are inclusive. No picture is opened here, only a movie, to see how many it holds.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from model.errors import PlateError
+from studio_node import movies
 
 PLATE_EXTENSIONS = frozenset({".exr", ".png", ".jpg", ".jpeg", ".dpx", ".cin", ".tif", ".tiff"})
 FRAMES_MAX = 200_000
@@ -29,11 +30,13 @@ class FileSequence:
 
     Attributes:
         pattern: the sequence's name as an artist writes it, ``plate.%04d.exr``, with its folder.
-        files: plate frame -> file, at least one.
+        files: plate frame -> file, at least one; of a movie, every frame has the same.
+        movie_start: frame number of the movie's first picture; None where every frame is a file of its own.
     """
 
     pattern: str
     files: Mapping[int, Path]
+    movie_start: int | None = None
 
     def __post_init__(self) -> None:
         if not self.files:
@@ -73,20 +76,26 @@ class FileSequence:
                 f"{self.pattern} has frames {self.first_frame}-{self.last_frame}, none in {first}-{last}; "
                 "ask for frames that exist"
             )
-        return FileSequence(self.pattern, kept)
+        return FileSequence(self.pattern, kept, self.movie_start)
 
 
 def find_sequence(
-    plate: str | Path, *, first_frame: int | None = None, last_frame: int | None = None
+    plate: str | Path,
+    *,
+    first_frame: int | None = None,
+    last_frame: int | None = None,
+    movie_start: int = movies.FIRST_FRAME,
 ) -> FileSequence:
     """Find the files of the one plate that a pattern, a folder or a file name stands for.
 
     Args:
         plate: a pattern whose file name holds one frame token (``%04d``, ``%d``, ``####``, ``@@@``; a single ``#``
-            or ``@`` stands for any number of digits), a folder that holds exactly one sequence, or one file, which
-            stands for the sequence that it belongs to (as when an artist drops it into a compositing script).
+            or ``@`` stands for any number of digits), a folder that holds exactly one sequence (or, without any, one
+            movie), or one file, which stands for the sequence that it belongs to (as when an artist drops it into a
+            compositing script).
         first_frame: leave out files before this frame.
         last_frame: leave out files after this frame.
+        movie_start: frame number of a movie's first picture.
 
     Returns:
         The sequence; the extension's case does not matter.
@@ -96,10 +105,9 @@ def find_sequence(
     """
     path = Path(plate)
     if path.is_dir():
-        found = find_sequences(path)
+        found = find_sequences(path) or _movies_in(path, movie_start)
         if not found:
-            kinds = ", ".join(sorted(PLATE_EXTENSIONS))
-            raise PlateError(f"{path} holds no plate files ({kinds}); name the folder of the frames")
+            raise PlateError(f"{path} holds no plate files ({_kinds()}); name the folder of the frames")
         if len(found) > 1:
             listed = "; ".join(
                 f"{Path(s.pattern).name} {s.first_frame}-{s.last_frame}" for s in found.values()
@@ -109,7 +117,7 @@ def find_sequence(
             )
         sequence = next(iter(found.values()))
     elif path.is_file():
-        sequence = _single(path)
+        sequence = _movie(path, movie_start) if movies.is_movie(path) else _single(path)
     else:
         sequence = _matching(path)
     if first_frame is None and last_frame is None:
@@ -155,12 +163,12 @@ def describe_frames(frames: Iterable[int]) -> str:
     return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in runs)
 
 
-def _plate_files(folder: Path) -> list[Path]:
+def _plate_files(folder: Path, extensions: frozenset[str] = PLATE_EXTENSIONS) -> list[Path]:
     try:
         return sorted(
             path
             for path in folder.iterdir()
-            if path.suffix.lower() in PLATE_EXTENSIONS and not path.name.startswith(".") and path.is_file()
+            if path.suffix.lower() in extensions and not path.name.startswith(".") and path.is_file()
         )
     except OSError as error:
         raise PlateError(
@@ -170,11 +178,23 @@ def _plate_files(folder: Path) -> list[Path]:
 
 def _single(path: Path) -> FileSequence:
     if path.suffix.lower() not in PLATE_EXTENSIONS:
-        kinds = ", ".join(sorted(PLATE_EXTENSIONS))
-        raise PlateError(f"{path} is no plate file; plates are {kinds}")
+        raise PlateError(f"{path} is no plate file; plates are {_kinds()}")
     if _NUMBERED.match(path.stem):
         return _matching(Path(_pattern_of(path)))
     return FileSequence(str(path), {1: path})
+
+
+def _movie(path: Path, start: int) -> FileSequence:
+    frames = range(start, start + movies.Movie(path).pictures)
+    return FileSequence(str(path), dict.fromkeys(frames, path), start)
+
+
+def _movies_in(folder: Path, start: int) -> dict[str, FileSequence]:
+    return {str(path): _movie(path, start) for path in _plate_files(folder, movies.MOVIE_EXTENSIONS)}
+
+
+def _kinds() -> str:
+    return ", ".join(sorted(PLATE_EXTENSIONS | movies.MOVIE_EXTENSIONS))
 
 
 def _pattern_of(path: Path) -> str:

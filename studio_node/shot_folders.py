@@ -16,6 +16,7 @@ from pathlib import Path
 
 from federation.errors import IngestError
 from model.errors import ModelError
+from studio_node.movies import is_movie
 from studio_node.sequences import PLATE_EXTENSIONS, FileSequence, find_sequence
 
 SHAPE_EXTENSIONS = frozenset({".nk", ".json"})
@@ -132,7 +133,8 @@ def _walk(sources: Iterable[Path]) -> Iterable[tuple[Path, list[Path], bool]]:
         pending += [(Path(entry.path), depth + 1) for entry in visible if entry.is_dir()]
         files = sorted(Path(entry.path) for entry in visible if entry.is_file())
         has_plates = any(
-            path.suffix.lower() in PLATE_EXTENSIONS and any(map(str.isdigit, path.stem)) for path in files
+            is_movie(path) or (path.suffix.lower() in PLATE_EXTENSIONS and any(map(str.isdigit, path.stem)))
+            for path in files
         )
         yield folder, _shape_files(files), has_plates
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from federation.cli.options import studio_home
+from federation.cli.options import ColourSpace, MovieStart, studio_home
 from federation.cli.output import Json, progress, show, table
 
 Home = studio_home("The studio's folder: knows the address and the keys.", required=False)
@@ -111,6 +111,8 @@ def predict(
     trust_plate_size: bool = typer.Option(
         False, "--trust-plate-size", help="Take the plate's size where the script's format says another."
     ),
+    colour_space: str | None = ColourSpace,
+    movie_start: int = MovieStart,
     overwrite: bool = typer.Option(False, "--overwrite", help="Replace an output that is there already."),
     as_json: bool = Json,
 ) -> None:
@@ -130,6 +132,8 @@ def predict(
         shapes=tuple(shape or ()),
         every=every,
         trust_plate_size=trust_plate_size,
+        colour_space=colour_space,
+        movie_start=movie_start,
         overwrite=overwrite,
         progress=tell,
     )

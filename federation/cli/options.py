@@ -12,6 +12,14 @@ from federation.errors import ConfigError
 # Of commands that serve until they are stopped: they have no result, and ``main`` renders every error.
 JsonErrors = typer.Option(False, "--json", help="If it cannot go on, print why as one JSON object.")
 
+ColourSpace = typer.Option(
+    None,
+    "--colour-space",
+    metavar="NAME",
+    help="What the plate's files hold, by its OCIO name ($OCIO, or the built-in configuration): for log plates.",
+)
+MovieStart = typer.Option(1, "--movie-start", help="Frame number of a movie's first picture.")
+
 
 def studio_home(help_text: str, *, required: bool = True) -> Any:
     """Return the option ``--home`` of a command for a studio that was set up."""

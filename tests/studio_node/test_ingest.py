@@ -7,6 +7,7 @@ import sys
 import time
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 
@@ -168,10 +169,24 @@ def test_damaged_and_missing_frames_are_reported_and_the_shot_is_used(run, show)
 
 
 def test_mixed_resolutions_reject_the_shot_and_name_the_frames(run, show):
-    write_exr(show[1].folder / "plate.1005.exr", np.zeros((56, 80, 3), np.float32))
+    for frame in (1005, 1006, 1007):
+        write_exr(show[1].folder / f"plate.{frame}.exr", np.zeros((56, 80, 3), np.float32))
     report = run()
     assert [shot.name for shot in report.shots] == ["sh001"]
-    assert "80x56 float on 1005" in _reasons(report)
+    assert "80x56 float on 1005-1007" in _reasons(report)
+
+
+def test_a_shot_may_be_a_movie(run, show):
+    for path in show[0].folder.glob("*.exr"):
+        path.unlink()
+    writer = cv2.VideoWriter(
+        str(show[0].folder / "sh001_v001.mov"), cv2.VideoWriter.fourcc(*"mp4v"), 24.0, (72, 56)
+    )
+    for level in range(9):
+        writer.write(np.full((56, 72, 3), 20 * level, np.uint8))
+    writer.release()
+    shot = run(movie_start=1001).shots[0]
+    assert (shot.name, shot.frames, shot.windows, shot.problems) == ("sh001", 9, 2, ())
 
 
 def test_a_shape_with_an_expression_is_skipped_with_the_reason(run, home, show):

@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import cv2
 import numpy as np
 import OpenImageIO as oiio
 import pytest
@@ -35,15 +36,33 @@ def _truncate(path: Path, part: float = 0.5) -> None:
 
 
 def _raw_exr(
-    path: Path, pixels: np.ndarray, *, names=(), origin=(0, 0), display=None, kind=oiio.HALF
+    path: Path,
+    pixels: np.ndarray,
+    *,
+    names=(),
+    origin=(0, 0),
+    display=None,
+    kind=oiio.HALF,
+    compression="zip",
 ) -> None:
     spec = oiio.ImageSpec(pixels.shape[1], pixels.shape[0], pixels.shape[2], kind)
+    spec.attribute("compression", compression)
     if names:
         spec.channelnames = names
     spec.x, spec.y = origin
     if display:
         spec.full_x, spec.full_y, spec.full_width, spec.full_height = display
     out = oiio.ImageOutput.create("openexr")
+    assert out.open(str(path), spec)
+    assert out.write_image(pixels)
+    assert out.close()
+
+
+def _integer_picture(path: Path, pixels: np.ndarray, bits: int = 0) -> None:
+    spec = oiio.ImageSpec(pixels.shape[1], pixels.shape[0], 3, str(pixels.dtype))
+    if bits:
+        spec.attribute("oiio:BitsPerSample", bits)
+    out = oiio.ImageOutput.create(str(path))
     assert out.open(str(path), spec)
     assert out.write_image(pixels)
     assert out.close()
@@ -71,10 +90,7 @@ def test_eight_bit_pictures_pass_through_unchanged(tmp_path, kind):
     if kind == "png":
         write_png(path, display)
     else:
-        out = oiio.ImageOutput.create(str(path))
-        assert out.open(str(path), oiio.ImageSpec(32, 24, 3, oiio.UINT8))
-        out.write_image(display)
-        out.close()
+        _integer_picture(path, display)
     plate = PlateSequence.open(tmp_path)
     assert not plate.linear
     assert plate.exposure == 0
@@ -107,6 +123,134 @@ def test_a_data_window_inside_the_display_window_is_surrounded_by_black(tmp_path
 def test_a_data_window_beside_the_display_window_is_black(tmp_path):
     _raw_exr(tmp_path / "a.exr", _picture(), origin=(500, 0), display=(0, 0, 16, 8), kind=oiio.FLOAT)
     assert not read_pixels(tmp_path / "a.exr")[1].any()
+
+
+LOSSLESS = {"none", "rle", "zips", "zip", "piz"}
+
+
+@pytest.mark.parametrize(
+    "compression", ["none", "rle", "zips", "zip", "piz", "pxr24", "b44", "b44a", "dwaa", "dwab"]
+)
+@pytest.mark.parametrize("kind", [oiio.HALF, oiio.FLOAT], ids=["half", "float"])
+def test_every_exr_compression_is_read(tmp_path, compression, kind):
+    ramp = np.linspace(0.1, 9, 64 * 64, dtype=np.float32).reshape(64, 64, 1).repeat(3, axis=2)
+    _raw_exr(tmp_path / "plate.1001.exr", ramp, kind=kind, compression=compression)
+    header, seen = read_pixels(tmp_path / "plate.1001.exr")
+    assert header.half == (kind == oiio.HALF)
+    lossless = compression in LOSSLESS or (kind == oiio.FLOAT and compression in ("b44", "b44a"))
+    exact = ramp if kind == oiio.FLOAT else ramp.astype(np.float16).astype(np.float32)
+    np.testing.assert_allclose(seen, exact, rtol=0 if lossless else 0.05)
+    working = PlateSequence.open(tmp_path).working(1001)
+    assert (np.diff(working[:, 0, 0].astype(int)) >= 0).all()
+
+
+def test_a_tiled_exr_with_smaller_copies_is_read_at_full_size(tmp_path):
+    pixels = _picture(height=64, width=64)
+    assert oiio.ImageBufAlgo.make_texture(
+        oiio.MakeTxTexture, oiio.ImageBuf(pixels), str(tmp_path / "a.exr"), oiio.ImageSpec()
+    )
+    header, seen = read_pixels(tmp_path / "a.exr")
+    assert (header.width, header.height) == (64, 64)
+    np.testing.assert_allclose(seen, pixels, atol=1e-3)
+
+
+@pytest.mark.parametrize("exposure", [-12.0, 0.0, 2.5])
+def test_halves_become_the_same_codes_as_floats(exposure):
+    every = np.arange(2**16, dtype=np.uint16).view(np.float16)[: 3 * 21845].reshape(1, -1, 3)
+    np.testing.assert_array_equal(to_working(every, exposure), to_working(every.astype(np.float32), exposure))
+
+
+def test_a_plate_of_halves_and_floats_is_one_plate(tmp_path):
+    picture = _picture()
+    write_exr(tmp_path / "p.1001.exr", picture)
+    write_exr(tmp_path / "p.1002.exr", picture, half=False)
+    plate = PlateSequence.open(tmp_path)
+    assert np.abs(plate.working(1001).astype(int) - plate.working(1002)).max() <= 1
+
+
+def test_what_is_brighter_than_white_keeps_its_texture(tmp_path):
+    sky = np.linspace(1, 12, 32, dtype=np.float32)[None, :, None] * np.ones((24, 32, 3), np.float32)
+    write_exr(tmp_path / "p.1001.exr", np.concatenate([np.full((72, 32, 3), 0.18, np.float32), sky]))
+    assert len(np.unique(PlateSequence.open(tmp_path).working(1001)[72:])) > 25
+
+
+@pytest.mark.parametrize("kind", ["png", "tif", "dpx"])
+def test_sixteen_bit_pictures_are_rounded_to_eight(tmp_path, kind):
+    deep = (_picture() * 65535).astype(np.uint16)
+    _integer_picture(tmp_path / f"plate.1001.{kind}", deep)
+    working = PlateSequence.open(tmp_path).working(1001)
+    assert np.abs(working - deep / 257.0).max() <= 0.51
+
+
+def test_a_float_tiff_is_scene_linear(tmp_path):
+    out = oiio.ImageOutput.create(str(tmp_path / "p.1001.tif"))
+    assert out.open(str(tmp_path / "p.1001.tif"), oiio.ImageSpec(32, 24, 3, oiio.FLOAT))
+    assert out.write_image(_picture() * 8)
+    assert out.close()
+    assert PlateSequence.open(tmp_path).linear
+
+
+def test_a_log_plate_is_brought_to_scene_linear_light_by_its_declared_colour_space(tmp_path):
+    linear = np.linspace(0.01, 8, 24 * 32, dtype=np.float32).reshape(24, 32, 1).repeat(3, axis=2)
+    log = oiio.ImageBufAlgo.colorconvert(oiio.ImageBuf(linear), "scene_linear", "ACEScct").get_pixels(
+        oiio.FLOAT
+    )
+    (tmp_path / "log").mkdir()
+    _integer_picture(tmp_path / "log" / "p.1001.dpx", (log * 65535).round().astype(np.uint16), bits=10)
+    (tmp_path / "linear").mkdir()
+    write_exr(tmp_path / "linear" / "p.1001.exr", linear, half=False)
+    declared = PlateSequence.open(tmp_path / "log", colour_space="ACEScct")
+    expected = PlateSequence.open(tmp_path / "linear")
+    assert declared.linear
+    assert declared.exposure == pytest.approx(expected.exposure, abs=0.02)
+    assert np.abs(declared.working(1001).astype(int) - expected.working(1001)).max() <= 2
+    assert not PlateSequence.open(tmp_path / "log").linear
+
+
+def test_an_unknown_colour_space_names_those_near_it(tmp_path):
+    with pytest.raises(PlateError, match=r"no colour space 'ACESct'; near it: ACEScct"):
+        PlateSequence.open(_plate(tmp_path), colour_space="ACESct")
+
+
+def _movie(path: Path, pictures: int = 8) -> list[np.ndarray]:
+    written = [np.full((48, 64, 3), 20 + 200 * index // pictures, np.uint8) for index in range(pictures)]
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 24.0, (64, 48))
+    assert writer.isOpened()
+    for picture in written:
+        writer.write(picture)
+    writer.release()
+    return written
+
+
+@pytest.mark.parametrize("kind", ["mov", "mp4", "mkv", "avi"])
+def test_a_movie_is_a_plate_whose_frames_may_be_asked_for_in_any_order(tmp_path, kind):
+    written = _movie(tmp_path / f"sh010_v001.{kind}")
+    plate = PlateSequence.open(tmp_path, movie_start=1001)
+    assert (plate.first_frame, plate.last_frame, plate.width, plate.height) == (1001, 1008, 64, 48)
+    for frame in (1008, 1001, 1005, 1002):
+        assert np.abs(plate.working(frame).astype(int) - written[frame - 1001]).max() <= 6
+    part = PlateSequence.open(tmp_path / f"sh010_v001.{kind}", first_frame=3, last_frame=4)
+    assert np.abs(part.working(3).astype(int) - written[2]).max() <= 6
+
+
+def test_a_movie_that_breaks_off_reports_each_frame_after_it(tmp_path):
+    _movie(tmp_path / "a.avi", pictures=40)
+    data = (tmp_path / "a.avi").read_bytes()
+    start = data.index(b"movi")
+    cut = start + (data.index(b"idx1") - start) // 2
+    (tmp_path / "a.avi").write_bytes(data[:cut] + bytes(len(data) - cut))
+    plate = PlateSequence.open(tmp_path / "a.avi")
+    seen = [plate.working(frame) is not None for frame in range(1, 41)]
+    assert seen[0]
+    assert not seen[-1]
+    assert len(plate.problems) == seen.count(False)
+    assert "a.avi ends or breaks after" in plate.problems[-1].reason
+
+
+def test_a_file_that_is_no_movie_says_so(tmp_path):
+    (tmp_path / "a.mov").write_bytes(b"no movie" * 100)
+    with pytest.raises(PlateError, match=r"a\.mov cannot be opened as a movie"):
+        PlateSequence.open(tmp_path / "a.mov")
 
 
 def test_red_green_and_blue_are_found_among_many_channels(tmp_path):
@@ -198,6 +342,15 @@ def test_a_missing_frame_is_reported_and_gives_no_picture(tmp_path):
     ]
 
 
+def test_a_frame_of_another_resolution_counts_as_missing_and_the_rest_goes_on(tmp_path):
+    _plate(tmp_path, [1001, 1002, 1003, 1005])
+    _plate(tmp_path, [1004], width=40)
+    plate = PlateSequence.open(tmp_path)
+    assert (plate.width, plate.height) == (32, 24)
+    assert [frame for frame in range(1001, 1006) if plate.working(frame) is None] == [1004]
+    assert str(plate.problems[0]) == "frame 1004: it is 40x24 float, the plate is 32x24 float"
+
+
 def test_mixed_resolutions_fail_and_name_the_frames(tmp_path):
     _plate(tmp_path, [1001, 1002, 1005])
     _plate(tmp_path, [1003, 1004], width=40)
@@ -247,7 +400,8 @@ def test_a_black_plate_has_exposure_zero(tmp_path):
 def test_the_cache_is_bounded_and_its_images_cannot_be_changed(tmp_path, monkeypatch):
     reads = []
     monkeypatch.setattr(
-        "studio_node.plates.read_pixels", lambda path: reads.append(path) or read_pixels(path)
+        "studio_node.plates.read_pixels",
+        lambda path, **options: reads.append(path) or read_pixels(path, **options),
     )
     size = 24 * 32 * 3
     plate = PlateSequence.open(_plate(tmp_path), cache_bytes=2 * size)

@@ -134,7 +134,7 @@ class _Bench:
         if todo:
             make_clip_shots(self._arguments.clips, todo, plates)
         recipe = CutRecipe(windows=self._arguments.windows)
-        report = ingest(home, [plates], SHOW, recipe=recipe, progress=_tell)
+        report = ingest(home, [plates], SHOW, recipe=recipe, progress=lambda step: _tell(step.text))
         if report.rejected:
             raise SystemExit(f"clips were rejected: {report.rejected}")
         with Catalogue.open(home) as catalogue:

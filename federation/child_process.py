@@ -22,6 +22,7 @@ Child = subprocess.Popen[bytes]
 def start(
     argv: Sequence[str | Path],
     *,
+    stdin: IO[bytes] | int | None = subprocess.DEVNULL,
     stdout: IO[bytes] | int | None = None,
     stderr: IO[bytes] | int | None = None,
     environment: Mapping[str, str] | None = None,
@@ -32,13 +33,14 @@ def start(
 
     Args:
         argv: program and arguments.
+        stdin: where its input comes from; None inherits.
         stdout: where its output goes; None inherits.
         stderr: where its errors go; None inherits.
         environment: variables added to this process's own.
     """
     return subprocess.Popen(
         list(map(str, argv)),
-        stdin=subprocess.DEVNULL,
+        stdin=stdin,
         stdout=stdout,
         stderr=stderr,
         process_group=0,

@@ -38,7 +38,9 @@ def to_working(linear: NDArray[np.float32] | NDArray[np.float16], exposure: floa
 
 
 def _codes(linear: NDArray[np.float32], exposure: float) -> NDArray[np.uint8]:
-    finite = linear if np.isfinite(linear).all() else np.nan_to_num(linear, nan=0.0, posinf=np.inf, neginf=0.0)
+    finite = (
+        linear if np.isfinite(linear).all() else np.nan_to_num(linear, nan=0.0, posinf=np.inf, neginf=0.0)
+    )
     exposed = np.maximum(finite, 0.0) * np.float32(2.0**exposure)
     code = np.log1p(SLOPE * np.minimum(exposed, WHITE)) * np.float32(255.0 / np.log1p(SLOPE * WHITE))
     return np.asarray(np.rint(code), dtype=np.uint8)

@@ -2,23 +2,29 @@
 
 One SQLite file in the studio's home, which never leaves it. The shot is the privacy unit, so its id (the declared
 name) is fixed for ever, unique in the studio whatever its case, and belongs to one show for ever: triggers in the
-database hold that, not only this code. Ingesting a shot again replaces its pack and keeps its id. Whether a show may
-be trained on stands in ``studio.toml`` and is asked anew every time.
+database hold that, not only this code. Ingesting a shot again replaces its pack, keeps its id and adds a version.
+Whether a show may be trained on stands in ``studio.toml`` and is asked anew every time. Two shots that look alike wait
+for a person before they are trained on for the first time (:mod:`studio_node.duplicates`).
 """
 
 from __future__ import annotations
 
 import contextlib
 import datetime
+import json
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
+
+import numpy as np
 
 from federation.config import ShowConsent
 from federation.errors import IngestError
 from studio_node.catalogue_schema import catalogue_errors, connect
+from studio_node.file_stamps import Stamps
+from studio_node.fingerprints import Hashes
 
 CATALOGUE_FILE = "catalogue.sqlite"
 PACKS_FOLDER = "packs"
@@ -87,6 +93,23 @@ class PackEntry:
         return (self.epoch, self.recipe, self.frozen_digest)
 
 
+@dataclass(frozen=True)
+class Delivery:
+    """What a shot's files were when it was last ingested.
+
+    Attributes:
+        stamps: of every file, so that an unchanged one is not read again.
+        fingerprints: of every frame of the plate.
+        problems: frames that count as missing, each with the reason.
+        reading: how the files were taken, where that was not the usual way.
+    """
+
+    stamps: Stamps
+    fingerprints: Hashes
+    problems: tuple[str, ...] = ()
+    reading: str = ""
+
+
 class Catalogue:
     """The catalogue of one studio; use as a context manager, from one thread."""
 
@@ -130,8 +153,12 @@ class Catalogue:
         Raises:
             IngestError: says which show or spelling holds it.
         """
-        with catalogue_errors(self.home / CATALOGUE_FILE):
-            row = self._connection.execute("SELECT id, show FROM shots WHERE id = ?", (shot_id,)).fetchone()
+        row = next(iter(self.read("SELECT id, show FROM shots WHERE id = ?", shot_id)), None)
+        merged = next(iter(self.read("SELECT kept, merged_by FROM merges WHERE shot = ?", shot_id)), None)
+        if merged is not None:
+            raise IngestError(
+                f"shot {shot_id!r} was merged into {merged[0]!r} by {merged[1]} and is not used by itself"
+            )
         if row is None or row == (shot_id, show):
             return
         if row[0] != shot_id:
@@ -144,8 +171,23 @@ class Catalogue:
             hint="if it is another shot of the same name, ingest it under a prefix: --prefix",
         )
 
-    def record(self, pack: PackEntry, shapes: Sequence[ShapeEntry], *, now: datetime.datetime) -> Path | None:
+    def record(
+        self,
+        pack: PackEntry,
+        shapes: Sequence[ShapeEntry],
+        *,
+        now: datetime.datetime,
+        delivery: Delivery | None = None,
+        alike: Mapping[str, float] | None = None,
+    ) -> Path | None:
         """Enter a shot with its new pack, in one transaction; the pack file must be on disk already.
+
+        Args:
+            pack: what was cut.
+            shapes: what became of each shape.
+            now: the time to enter.
+            delivery: what the files were; None if the next ingest is to read them again.
+            alike: shots that it looks like, with their likeness, for a person to decide on.
 
         Returns:
             The shot's pack file until now, to be removed, where it is another one.
@@ -160,12 +202,27 @@ class Catalogue:
             pack.size_bytes, pack.plate, pack.shapes_file, pack.first_frame, pack.last_frame, pack.width,
             pack.height, seconds,
         )  # fmt: skip
-        with catalogue_errors(self.home / CATALOGUE_FILE), self._transaction() as run:
+        with self.write() as run:
             run("INSERT OR IGNORE INTO shows VALUES (?, ?)", (pack.show, seconds))
             run("INSERT OR IGNORE INTO shots VALUES (?, ?, ?)", (pack.shot_id, pack.show, seconds))
             before = run("SELECT file FROM packs WHERE shot = ?", (pack.shot_id,)).fetchone()
             run("INSERT OR REPLACE INTO packs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
+            run(
+                "INSERT INTO versions VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (*values[:1], *values[2:5], *values[7:9], values[5], seconds),
+            )
             run("DELETE FROM shapes WHERE shot = ?", (pack.shot_id,))
+            run("DELETE FROM deliveries WHERE shot = ?", (pack.shot_id,))
+            if delivery is not None:
+                run(
+                    "INSERT INTO deliveries VALUES (?, ?, ?, ?, ?)",
+                    (pack.shot_id, *_delivery_values(delivery)),
+                )
+            for other, likeness in (alike or {}).items():
+                run(
+                    "INSERT OR IGNORE INTO lookalikes VALUES (?, ?, ?, NULL, NULL)",
+                    (*sorted((pack.shot_id, other)), likeness),
+                )
             for shape in shapes:
                 run(
                     "INSERT INTO shapes VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -186,20 +243,49 @@ class Catalogue:
 
     def shapes(self, shot_id: str) -> tuple[ShapeEntry, ...]:
         """The shapes of a shot, those that were skipped too."""
-        with catalogue_errors(self.home / CATALOGUE_FILE):
-            rows = self._connection.execute(
-                "SELECT path, kind, points, keyframes, windows, skipped FROM shapes "
-                "JOIN shots ON shots.id = shapes.shot WHERE shots.id = ? ORDER BY path",
-                (shot_id,),
-            ).fetchall()
+        rows = self.read(
+            "SELECT path, kind, points, keyframes, windows, skipped FROM shapes "
+            "JOIN shots ON shots.id = shapes.shot WHERE shots.id = ? ORDER BY path",
+            shot_id,
+        )
         return tuple(ShapeEntry(*row) for row in rows)
+
+    def delivery(self, shot_id: str) -> Delivery | None:
+        """What the shot's files were when it was last ingested; None if that is not known."""
+        rows = self.read(
+            "SELECT reading, stamps, fingerprints, problems FROM deliveries WHERE shot = ?", shot_id
+        )
+        return next((_delivery_of(*row) for row in rows), None)
+
+    def touched(self, shot_id: str, stamps: Stamps) -> None:
+        """Note new stamps of files whose content is what it was."""
+        with self.write() as run:
+            run("UPDATE deliveries SET stamps = ? WHERE shot = ?", (json.dumps(stamps), shot_id))
+
+    def fingerprints(self) -> Iterator[tuple[str, Hashes]]:
+        """The fingerprints of every shot that is known, also of merged ones, by the shot that was kept."""
+        for shot, hashes in self.read(
+            "SELECT coalesce(kept, deliveries.shot), fingerprints FROM deliveries "
+            "LEFT JOIN merges ON merges.shot = deliveries.shot"
+        ):
+            yield shot, np.frombuffer(hashes, np.uint64)
+
+    def mark_trained(self, shot_ids: Sequence[str], now: datetime.datetime) -> None:
+        """Note, durably, that shots are about to be trained on: their ids are fixed from now on."""
+        known = {shot for (shot,) in self.read("SELECT shot FROM trained")}
+        fresh = [(shot, int(now.timestamp())) for shot in shot_ids if shot not in known]
+        if fresh:
+            with self.write() as run:
+                for values in fresh:
+                    run("INSERT OR IGNORE INTO trained VALUES (?, ?)", values)
 
     def trainable_shots(
         self, shows: Mapping[str, ShowConsent], now: datetime.datetime
     ) -> tuple[PackEntry, ...]:
         """Return the packs that may be trained on now: consent of their show holds and their file is there.
 
-        A show that is not in ``shows`` has no consent. A pack file that was deleted withdraws its shot.
+        A show that is not in ``shows`` has no consent. A pack file that was deleted withdraws its shot. A shot that
+        looks like another waits until a person has said whether they are one, unless it was trained on before.
 
         Args:
             shows: consent per show, from ``studio.toml``.
@@ -207,24 +293,62 @@ class Catalogue:
         """
         day = now.astimezone(datetime.UTC).date()
         allowed = {name for name, consent in shows.items() if consent.holds_on(day)}
-        return tuple(pack for pack in self.packs() if pack.show in allowed and pack.path.is_file())
+        waiting = {shot for (shot,) in self.read("SELECT shot FROM waiting")}
+        return tuple(
+            pack
+            for pack in self.packs()
+            if pack.show in allowed and pack.shot_id not in waiting and pack.path.is_file()
+        )
 
     def _packs(self, *, show: str | None = None, shot: str | None = None) -> tuple[PackEntry, ...]:
-        with catalogue_errors(self.home / CATALOGUE_FILE):
-            rows = self._connection.execute(
-                "SELECT shots.id, shots.show, file, epoch, recipe, frozen_digest, windows, size_bytes, plate, "
-                "shapes_file, first_frame, last_frame, width, height FROM packs JOIN shots ON shots.id = packs.shot "
-                "WHERE (?1 IS NULL OR shots.show = ?1) AND (?2 IS NULL OR shots.id = ?2) ORDER BY shots.id",
-                (show, shot),
-            ).fetchall()
+        rows = self.read(
+            "SELECT shots.id, shots.show, file, epoch, recipe, frozen_digest, windows, size_bytes, plate, "
+            "shapes_file, first_frame, last_frame, width, height FROM packs JOIN shots ON shots.id = packs.shot "
+            "WHERE (?1 IS NULL OR shots.show = ?1) AND (?2 IS NULL OR shots.id = ?2) ORDER BY shots.id",
+            show,
+            shot,
+        )
         return tuple(PackEntry(row[0], row[1], self.packs_folder / row[2], *row[3:]) for row in rows)
 
+    def read(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        """Return the rows of a query.
+
+        Raises:
+            IngestError: the database failed.
+        """
+        with catalogue_errors(self.home / CATALOGUE_FILE):
+            return self._connection.execute(query, values).fetchall()
+
     @contextlib.contextmanager
-    def _transaction(self) -> Iterator[Callable[..., sqlite3.Cursor]]:
-        self._connection.execute("BEGIN IMMEDIATE")
-        try:
-            yield self._connection.execute
-        except BaseException:
-            self._connection.execute("ROLLBACK")
-            raise
-        self._connection.execute("COMMIT")
+    def write(self) -> Iterator[Callable[..., sqlite3.Cursor]]:
+        """Yield a function that runs statements of one transaction, which is on disk when the block ends.
+
+        Raises:
+            IngestError: the database failed; nothing was changed.
+        """
+        with catalogue_errors(self.home / CATALOGUE_FILE):
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._connection.execute
+            except BaseException:
+                self._connection.execute("ROLLBACK")
+                raise
+            self._connection.execute("COMMIT")
+
+
+def _delivery_values(delivery: Delivery) -> tuple[str, str, bytes, str]:
+    return (
+        delivery.reading,
+        json.dumps(delivery.stamps),
+        delivery.fingerprints.tobytes(),
+        json.dumps(delivery.problems),
+    )
+
+
+def _delivery_of(reading: str, stamps: str, fingerprints: bytes, problems: str) -> Delivery:
+    return Delivery(
+        {label: (size, time, sha256) for label, (size, time, sha256) in json.loads(stamps).items()},
+        np.frombuffer(fingerprints, np.uint64),
+        tuple(json.loads(problems)),
+        reading,
+    )

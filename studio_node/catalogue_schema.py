@@ -10,12 +10,12 @@ from pathlib import Path
 
 from federation.errors import IngestError
 
-VERSION = 1
+VERSION = 2
 BUSY_S = 30.0
 """How long another process may hold the file before we give up."""
 
 # Times are seconds since the epoch, UTC. An id compares without case, so that SH010 and sh010 cannot both exist.
-_STATEMENTS = (
+FIRST = (
     """CREATE TABLE shows (
         name TEXT PRIMARY KEY,
         added_at INTEGER NOT NULL
@@ -55,6 +55,66 @@ _STATEMENTS = (
         BEGIN SELECT RAISE (ABORT, 'a shot keeps its id and its show for ever'); END""",
     """CREATE TRIGGER shots_stay BEFORE DELETE ON shots
         BEGIN SELECT RAISE (ABORT, 'a shot stays in the catalogue for ever'); END""",
+)
+
+# What version 2 added. Everything that version 1 held may have been trained on: it kept no record of it.
+SECOND = (
+    """CREATE TABLE trained (
+        shot TEXT PRIMARY KEY COLLATE NOCASE REFERENCES shots (id),
+        first_at INTEGER NOT NULL
+    ) STRICT""",
+    """CREATE TABLE merges (
+        shot TEXT PRIMARY KEY COLLATE NOCASE REFERENCES shots (id),
+        kept TEXT NOT NULL COLLATE NOCASE REFERENCES shots (id),
+        merged_at INTEGER NOT NULL,
+        merged_by TEXT NOT NULL
+    ) STRICT""",
+    """CREATE TABLE lookalikes (
+        shot TEXT NOT NULL COLLATE NOCASE REFERENCES shots (id),
+        other TEXT NOT NULL COLLATE NOCASE REFERENCES shots (id),
+        likeness REAL NOT NULL,
+        decided_at INTEGER,
+        decided_by TEXT,
+        PRIMARY KEY (shot, other)
+    ) STRICT""",
+    # Shots that look like another, were never trained on, and wait for a person to say whether the two are one.
+    """CREATE VIEW waiting AS
+        SELECT shot FROM lookalikes WHERE decided_at IS NULL
+        UNION SELECT other FROM lookalikes WHERE decided_at IS NULL
+        EXCEPT SELECT shot FROM trained""",
+    """CREATE TABLE versions (
+        number INTEGER PRIMARY KEY,
+        shot TEXT NOT NULL COLLATE NOCASE REFERENCES shots (id),
+        epoch TEXT NOT NULL,
+        recipe TEXT NOT NULL,
+        frozen_digest TEXT NOT NULL,
+        plate TEXT NOT NULL,
+        shapes_file TEXT NOT NULL,
+        windows INTEGER NOT NULL,
+        made_at INTEGER NOT NULL
+    ) STRICT""",
+    "CREATE INDEX versions_by_shot ON versions (shot)",
+    """CREATE TABLE deliveries (
+        shot TEXT PRIMARY KEY COLLATE NOCASE REFERENCES shots (id),
+        reading TEXT NOT NULL,
+        stamps TEXT NOT NULL,
+        fingerprints BLOB NOT NULL,
+        problems TEXT NOT NULL
+    ) STRICT""",
+    """CREATE TABLE withdrawals (
+        show TEXT NOT NULL REFERENCES shows (name),
+        withdrawn_at INTEGER NOT NULL,
+        withdrawn_by TEXT NOT NULL
+    ) STRICT""",
+    *(
+        f"""CREATE TRIGGER {table}_before_{change} BEFORE {change} ON {table}
+        BEGIN SELECT RAISE (ABORT, 'what became of a shot is never unsaid'); END"""
+        for table in ("trained", "merges", "versions", "withdrawals")
+        for change in ("DELETE", "UPDATE")
+    ),
+    "INSERT INTO trained SELECT id, added_at FROM shots",
+    """INSERT INTO versions
+        SELECT NULL, shot, epoch, recipe, frozen_digest, plate, shapes_file, windows, made_at FROM packs""",
 )
 
 
@@ -97,12 +157,12 @@ def catalogue_errors(path: Path) -> Iterator[None]:
 
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
-    if _version(connection) == 0:
+    if _version(connection) < VERSION:
         connection.execute("BEGIN IMMEDIATE")
-        if _version(connection) == 0:  # nobody else was faster
-            for statement in _STATEMENTS:
-                connection.execute(statement)
-            connection.execute(f"PRAGMA user_version={VERSION}")
+        had = _version(connection)  # nobody else was faster
+        for statement in (*(FIRST if had < 1 else ()), *(SECOND if had < 2 else ())):
+            connection.execute(statement)
+        connection.execute(f"PRAGMA user_version={VERSION}")
         connection.execute("COMMIT")
     if _version(connection) != VERSION:
         raise IngestError(

@@ -3,6 +3,7 @@
 Each shot stands alone: one that cannot be used is reported with its file, line and reason, and the rest goes on. A
 shot's pack is written before the catalogue names it, and the former pack is deleted after, so that a process killed at
 any moment leaves the catalogue with whole packs only; what it left half-written is removed when ingest runs again.
+Shots whose files have not changed since are not read again.
 """
 
 from __future__ import annotations
@@ -10,91 +11,31 @@ from __future__ import annotations
 import contextlib
 import datetime
 import fcntl
-import hashlib
 import os
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
-
-import cv2
 
 from federation.config import load_studio_config
 from federation.durable import make_private_dir, remove_leftovers
 from federation.errors import FedrotoError, IngestError
 from federation.homes import StudioHome
-from federation.model_spec import frozen_digest
 from model.errors import ModelError
-from model.matcher import Matcher
-from model.network import RotoModel
-from model.weights import base_path, load_public
-from studio_node.catalogue import Catalogue, PackEntry, ShapeEntry
-from studio_node.packs import PackHeader, write_pack
-from studio_node.plates import PlateSequence
-from studio_node.shape_files import read_shapes
-from studio_node.shot_folders import Rejected, ShotFolder, content_digest, find_shots
-from studio_node.shot_windows import CutRecipe, windows_of_shot
+from model.weights import base_path
+from studio_node.catalogue import CATALOGUE_FILE, Catalogue
+from studio_node.cutting import CutShot, CutTask, Reading, ShotCutter
+from studio_node.cutting_pool import cut_all
+from studio_node.file_stamps import unchanged
+from studio_node.fingerprints import FingerprintIndex
+from studio_node.ingest_report import IngestedShot, IngestReport, IngestStep, Progress, State
+from studio_node.shot_folders import Rejected, ShotFolder, find_shots
+from studio_node.shot_sources import ShotSource, shots_from
+from studio_node.shot_windows import CutRecipe
 
 LOCK_FILE = "ingest.lock"
-Progress = Callable[[str], None]
 _SHOW_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
-
-
-@dataclass(frozen=True)
-class IngestedShot:
-    """A shot that is in the catalogue now.
-
-    Attributes:
-        name: the shot id.
-        state: ``unchanged`` where its files are those of its pack.
-        frames: of the plate, missing ones included.
-        shapes: what became of each shape.
-        windows: in its pack.
-        problems: frames that are missing or damaged and count as missing; empty for an unchanged shot.
-        seconds: that it took.
-    """
-
-    name: str
-    state: Literal["new", "updated", "unchanged"]
-    frames: int
-    shapes: tuple[ShapeEntry, ...]
-    windows: int
-    problems: tuple[str, ...] = ()
-    seconds: float = 0.0
-
-
-@dataclass(frozen=True)
-class IngestReport:
-    """What an ingest did.
-
-    Attributes:
-        show: whose shots they are.
-        shots: those that are in the catalogue now.
-        rejected: folders, files and shapes that are not, each with the reason.
-        notes: what the person should know besides.
-    """
-
-    show: str
-    shots: tuple[IngestedShot, ...]
-    rejected: tuple[Rejected, ...]
-    notes: tuple[str, ...] = field(default=())
-
-    @property
-    def shapes(self) -> int:
-        """Shapes that windows were cut from."""
-        return sum(shape.windows > 0 for shot in self.shots for shape in shot.shapes)
-
-    @property
-    def keyframes(self) -> int:
-        """Keyframes of those shapes."""
-        return sum(shape.keyframes for shot in self.shots for shape in shot.shapes if shape.windows)
-
-    @property
-    def windows(self) -> int:
-        """Training windows in all."""
-        return sum(shot.windows for shot in self.shots)
 
 
 def ingest(
@@ -102,11 +43,14 @@ def ingest(
     sources: Sequence[Path],
     show: str,
     *,
+    source: ShotSource | None = None,
     recipe: CutRecipe | None = None,
     weights: Path | None = None,
     force: bool = False,
     prefix: str = "",
-    trust_plate_size: bool = False,
+    reading: Reading | None = None,
+    workers: int = 1,
+    dry_run: bool = False,
     progress: Progress | None = None,
     now: datetime.datetime | None = None,
 ) -> IngestReport:
@@ -116,13 +60,16 @@ def ingest(
         home: the studio's home.
         sources: folders; every folder in them with a plate and approved shapes is a shot, named after it.
         show: the show, as ``studio.toml`` names it. A shot belongs to its show for ever.
+        source: an import hook that names further shots, for studios whose shapes lie in a database.
         recipe: how windows are cut; None for the usual one.
         weights: a weights file with the frozen matcher that the coordinator's plans stand on; None for the base
             weights of the package.
-        force: cut the windows of unchanged shots anew as well.
+        force: read everything and cut the windows of unchanged shots anew as well.
         prefix: put before each shot's name.
-        trust_plate_size: see ``read_shapes``.
-        progress: called with a line of text for people.
+        reading: how the files are taken; None for the usual way.
+        workers: processes to cut in; 1 cuts in this one.
+        dry_run: look at headers and shapes only, and write nothing.
+        progress: called as it goes on.
         now: the time to enter; None for now.
 
     Returns:
@@ -134,111 +81,169 @@ def ingest(
     """
     if not _SHOW_NAME.fullmatch(show):
         raise IngestError(f"{show!r} cannot name a show; use letters, digits, '.', '_' and '-', at most 63")
+    started = time.monotonic()
+    reading = reading or Reading()
     say = progress or (lambda _: None)
-    with Catalogue.open(home) as catalogue, _only_one(home):
-        _tidy(catalogue)
-        shots, rejected = find_shots(sources, prefix=prefix)
-        say(f"found {len(shots)} shots in {', '.join(str(source) for source in sources)}")
-        cutter = _Cutter.load(weights or base_path(), recipe or CutRecipe())
-        done = []
-        for number, shot in enumerate(shots, start=1):
-            place = f"{shot.name} ({number} of {len(shots)})"
-            started = time.monotonic()
-            try:
-                entry = _ingest_shot(
-                    catalogue, cutter, shot, show,
-                    force=force, trust_plate_size=trust_plate_size, started=started,
-                    now=now or datetime.datetime.now(datetime.UTC),
-                )  # fmt: skip
-            except (FedrotoError, ModelError) as error:
-                rejected.append(_rejection(catalogue, shot, error))
-                say(f"{place}: rejected: {rejected[-1].reason}")
+    with contextlib.ExitStack() as opened:
+        catalogue = None
+        if not dry_run or (home / CATALOGUE_FILE).is_file():
+            catalogue = opened.enter_context(Catalogue.open(home))
+        if not dry_run:
+            opened.enter_context(_only_one(home))
+        found, rejected = find_shots(sources, prefix=prefix, movie_start=reading.movie_start)
+        if source is not None:
+            more, refused = shots_from(source, show, home, prefix=prefix, movie_start=reading.movie_start)
+            found, rejected = found + more, rejected + refused
+        say(IngestStep(f"found {len(found)} shots", 0, len(found)))
+        cutter = ShotCutter(weights or base_path(), recipe or CutRecipe())
+        run = _Run(
+            catalogue, cutter, show, reading, force, dry_run, now or datetime.datetime.now(datetime.UTC)
+        )
+        if catalogue is not None and not dry_run:
+            _tidy(catalogue)
+        done = run.through(found, workers, say)
+        rejected += run.rejected
+    seconds = time.monotonic() - started
+    return IngestReport(show, done, tuple(rejected), _consent_note(home, show), dry_run, seconds)
+
+
+@dataclass
+class _Run:
+    """One ingest on its way; the catalogue is None in a dry run where there is none."""
+
+    catalogue: Catalogue | None
+    cutter: ShotCutter
+    show: str
+    reading: Reading
+    force: bool
+    dry_run: bool
+    now: datetime.datetime
+    rejected: list[Rejected] = field(default_factory=list)
+    index: FingerprintIndex | None = None
+
+    def through(self, found: list[ShotFolder], workers: int, say: Progress) -> tuple[IngestedShot, ...]:
+        """Ingest every shot, unchanged ones first, and return those that are in, in the order found."""
+        done: dict[str, IngestedShot] = {}
+        total = len(found)
+        pending = []
+        for shot in found:
+            known = self._known(shot)
+            if isinstance(known, Rejected):
+                self.rejected.append(known)
+                say(IngestStep(f"{shot.name}: rejected: {known.reason}", len(done), total))
+            elif known is not None:
+                done[shot.name] = known
+            else:
+                pending.append(shot)
+        if done:
+            say(IngestStep(f"{len(done)} shots are unchanged", len(done), total))
+        before, clock = total - len(pending), _Clock(sum(shot.frames for shot in pending))
+        outcomes = cut_all(map(self._task, pending), self.cutter, workers=min(workers, len(pending)))
+        for number, (task, outcome) in enumerate(outcomes, start=before + 1):
+            entry = self._entered(task, outcome)
+            left = clock.left(task.shot.frames)
+            place = f"{task.shot.name} ({number} of {total})"
+            if isinstance(entry, Rejected):
+                self.rejected.append(entry)
+                say(IngestStep(f"{place}: rejected: {entry.reason}", number, total, left))
                 continue
-            done.append(entry)
-            say(f"{place}: {entry.state}, {entry.windows} windows, {entry.seconds:.1f} s")
-    return IngestReport(show, tuple(done), tuple(rejected), _consent_note(home, show))
+            done[task.shot.name] = entry
+            told = f"{place}: {entry.state}, {entry.windows} windows, {entry.seconds:.1f} s"
+            say(IngestStep(told, number, total, left))
+        return tuple(done[shot.name] for shot in found if shot.name in done)
+
+    def _known(self, shot: ShotFolder) -> IngestedShot | Rejected | None:
+        """Say what is clear without reading a file: the shot is unchanged, or cannot be this show's."""
+        if self.catalogue is None:
+            return None
+        try:
+            self.catalogue.check_shot(shot.name, self.show)
+            pack = self.catalogue.pack_of(shot.name)
+            delivery = self.catalogue.delivery(shot.name)
+            if self.force or pack is None or delivery is None or not pack.path.is_file():
+                return None
+            if (pack.recipe, pack.frozen_digest) != (self.cutter.recipe.text, self.cutter.frozen_digest):
+                return None
+            if delivery.reading != self.reading.text or not unchanged(shot.files(), delivery.stamps):
+                return None
+        except (FedrotoError, ModelError) as error:
+            return Rejected.because(shot.shapes_file.parent, error)
+        shapes = self.catalogue.shapes(shot.name)
+        return IngestedShot(shot.name, "unchanged", shot.frames, shapes, pack.windows, delivery.problems)
+
+    def _task(self, shot: ShotFolder) -> CutTask:
+        catalogue = self.catalogue
+        if catalogue is None or self.dry_run:
+            return CutTask(shot, self.show, self.reading, {}, None, None)
+        pack, delivery = catalogue.pack_of(shot.name), catalogue.delivery(shot.name)
+        known = pack is not None and delivery is not None and pack.path.is_file() and not self.force
+        return CutTask(
+            shot,
+            self.show,
+            self.reading,
+            delivery.stamps if delivery is not None and not self.force else {},
+            pack.made_with if pack is not None and known else None,
+            catalogue.packs_folder,
+        )
+
+    def _entered(self, task: CutTask, outcome: CutShot | Rejected) -> IngestedShot | Rejected:
+        """Enter what came of a shot into the catalogue."""
+        shot, catalogue = task.shot, self.catalogue
+        former = catalogue.pack_of(shot.name) if catalogue is not None else None
+        if isinstance(outcome, Rejected):
+            if former is None:
+                return outcome
+            return replace(outcome, reason=f"{outcome.reason} (the shot's former pack stays as it was)")
+        if catalogue is None or self.dry_run:
+            return _ingested(shot, "new" if former is None else "updated", outcome)
+        if outcome.pack is None and former is not None:
+            catalogue.touched(shot.name, outcome.delivery.stamps)
+            shapes = catalogue.shapes(shot.name)
+            return replace(_ingested(shot, "unchanged", outcome), shapes=shapes, windows=former.windows)
+        if outcome.pack is None:
+            return Rejected(
+                str(shot.shapes_file.parent), "its pack vanished while it was looked at; ingest it again"
+            )
+        self.index = self.index or FingerprintIndex(catalogue.fingerprints())
+        alike = self.index.like(shot.name, outcome.delivery.fingerprints)
+        try:
+            replaced = catalogue.record(
+                outcome.pack, outcome.shapes, now=self.now, delivery=outcome.delivery, alike=alike
+            )
+        except IngestError as error:
+            return Rejected.because(shot.shapes_file.parent, error)
+        self.index.add(shot.name, outcome.delivery.fingerprints)
+        if replaced is not None:
+            replaced.unlink(missing_ok=True)
+        entry = _ingested(shot, "new" if former is None else "updated", outcome)
+        return replace(entry, looks_like=tuple(sorted(alike)))
 
 
-@dataclass(frozen=True)
-class _Cutter:
-    """The public parts of cutting: frozen weights and recipe."""
+class _Clock:
+    """Tells how long the rest takes, from how long frames took so far."""
 
-    matcher: Matcher | None
-    digest: str
-    recipe: CutRecipe
+    def __init__(self, frames: int) -> None:
+        self._started = time.monotonic()
+        self._frames = frames
+        self._done = 0
 
-    @classmethod
-    def load(cls, weights: Path, recipe: CutRecipe) -> _Cutter:
-        cv2.setNumThreads(
-            1
-        )  # dense flow depends on the number of threads; the same shot gives the same windows
-        tensors = load_public(weights).tensors
-        return cls(RotoModel.from_tensors(tensors).matcher, frozen_digest(tensors), recipe)
+    def left(self, frames: int) -> float:
+        """Take in that so many more frames are done; return the seconds left."""
+        self._done += frames
+        return (time.monotonic() - self._started) / self._done * (self._frames - self._done)
 
 
-def _ingest_shot(
-    catalogue: Catalogue,
-    cutter: _Cutter,
-    shot: ShotFolder,
-    show: str,
-    *,
-    force: bool,
-    trust_plate_size: bool,
-    started: float,
-    now: datetime.datetime,
-) -> IngestedShot:
-    catalogue.check_shot(shot.name, show)
-    epoch = content_digest(shot)
-    former = catalogue.pack_of(shot.name)
-    made_with = (epoch, cutter.recipe.text, cutter.digest)
-    frames = shot.plate.last_frame - shot.plate.first_frame + 1
-    if former is not None and not force and former.path.is_file() and former.made_with == made_with:
-        seconds = time.monotonic() - started
-        shapes = catalogue.shapes(shot.name)
-        return IngestedShot(shot.name, "unchanged", frames, shapes, former.windows, (), seconds)
-    plate = PlateSequence(shot.plate)
-    drawn = read_shapes(
-        shot.shapes_file, width=plate.width, height=plate.height, trust_plate_size=trust_plate_size
-    )
-    windows, entries = windows_of_shot(
-        plate, drawn, matcher=cutter.matcher, recipe=cutter.recipe, epoch=epoch
-    )
-    if not windows:
-        reasons = "; ".join(f"{entry.path}: {entry.skipped}" for entry in entries[:5])
-        raise IngestError(f"no training window can be cut: {reasons or 'there are no shapes'}")
-    path = catalogue.packs_folder / pack_name(shot.name, epoch, cutter.digest)
-    header = PackHeader(shot.name, show, epoch, cutter.recipe.text, cutter.digest, len(windows))
-    size = write_pack(path, windows, header)
-    pack = PackEntry(
-        shot.name, show, path, epoch, cutter.recipe.text, cutter.digest, len(windows), size, shot.plate.pattern,
-        str(shot.shapes_file), plate.first_frame, plate.last_frame, plate.width, plate.height,
-    )  # fmt: skip
-    replaced = catalogue.record(pack, entries, now=now)
-    if replaced is not None:
-        replaced.unlink(missing_ok=True)
+def _ingested(shot: ShotFolder, state: State, outcome: CutShot) -> IngestedShot:
     return IngestedShot(
         shot.name,
-        "new" if former is None else "updated",
-        frames,
-        tuple(entries),
-        len(windows),
-        tuple(str(problem) for problem in plate.problems),
-        time.monotonic() - started,
+        state,
+        shot.frames,
+        outcome.shapes,
+        0 if outcome.pack is None else outcome.pack.windows,
+        outcome.delivery.problems,
+        outcome.files_read,
+        seconds=outcome.seconds,
     )
-
-
-def _rejection(catalogue: Catalogue, shot: ShotFolder, error: Exception) -> Rejected:
-    rejected = Rejected.because(shot.shapes_file.parent, error)
-    if catalogue.pack_of(shot.name) is None:
-        return rejected
-    return replace(rejected, reason=f"{rejected.reason} (the shot's former pack stays as it was)")
-
-
-def pack_name(shot: str, epoch: str, digest: str) -> str:
-    """Name a pack file: readable, safe on any disk, and another one for other content or frozen weights."""
-    readable = re.sub(r"[^A-Za-z0-9_-]+", "_", shot)[:40]
-    exact = hashlib.sha256(f"{shot}\0{epoch}\0{digest}".encode()).hexdigest()[:16]
-    return f"{readable}-{exact}.safetensors"
 
 
 def _tidy(catalogue: Catalogue) -> None:

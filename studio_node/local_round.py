@@ -137,7 +137,12 @@ class LocalRounds:
                 f"{plan.campaign} round {instruction.server_round}: charged as record {reservation.head.sequence}",
                 sequence=reservation.head.sequence,
             )
-            return self._update(ledger, plan, instruction, request.weights, packs, reservation, now)
+            charged = [entry for entry in packs if entry.show in reservation.shows]
+            with Catalogue.open(self._home) as catalogue:  # from here on their ids are fixed
+                catalogue.mark_trained(
+                    [e.shot_id for e in charged], datetime.datetime.fromtimestamp(now, datetime.UTC)
+                )
+            return self._update(ledger, plan, instruction, request.weights, charged, reservation, now)
 
     def _update(
         self,
@@ -158,7 +163,6 @@ class LocalRounds:
                 frozen_digest=plan.model.frozen_digest,
             )
             for entry in packs
-            if entry.show in reservation.shows
         ]
         update = train_update(plan, self._kit.size_tier, weights, shots, warn=self._warn)
         head = reservation.head

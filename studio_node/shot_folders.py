@@ -7,23 +7,22 @@ an artist's work in progress and predictions may then lie beside it. Nothing her
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from federation.errors import IngestError
 from model.errors import ModelError
-from studio_node.movies import is_movie
+from studio_node.movies import FIRST_FRAME, is_movie
 from studio_node.sequences import PLATE_EXTENSIONS, FileSequence, find_sequence
 
 SHAPE_EXTENSIONS = frozenset({".nk", ".json"})
 APPROVED_STEM = "shapes"
 DEPTH_MAX = 12
 _SHOT_NAME = re.compile(r"\w[\w.\- ]{0,119}")
-_CHUNK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -32,13 +31,51 @@ class ShotFolder:
 
     Attributes:
         name: the declared name, which becomes the shot id for ever.
-        plate: its plate's files.
+        plate: pattern, folder or file of its plate; listed anew when it is needed, since an archive has millions.
+        frames: of the plate, missing ones included.
         shapes_file: its approved shapes.
+        movie_start: frame number of a movie's first picture.
     """
 
     name: str
-    plate: FileSequence
+    plate: str
+    frames: int
     shapes_file: Path
+    movie_start: int = FIRST_FRAME
+
+    @classmethod
+    def of(cls, name: str, plate: str | Path, shapes_file: Path, *, movie_start: int = FIRST_FRAME) -> Self:
+        """Look at a shot's files.
+
+        Raises:
+            IngestError: the name cannot name a shot.
+            PlateError: there is no such plate.
+        """
+        if not _SHOT_NAME.fullmatch(name):
+            raise IngestError(f"{name!r} cannot name a shot; use letters, digits, '.', '_', '-' and spaces")
+        sequence = find_sequence(plate, movie_start=movie_start)
+        frames = sequence.last_frame - sequence.first_frame + 1
+        return cls(name, str(plate), frames, shapes_file, movie_start)
+
+    def sequence(self) -> FileSequence:
+        """List the plate's files.
+
+        Raises:
+            PlateError: they are gone.
+        """
+        return find_sequence(self.plate, movie_start=self.movie_start)
+
+    def files(self) -> dict[str, Path]:
+        """Return every file of the shot by what it is in it: ``shapes``, ``movie``, or its frame number.
+
+        Raises:
+            PlateError: the plate's files are gone.
+        """
+        sequence = self.sequence()
+        plate = {str(frame): path for frame, path in sorted(sequence.files.items())}
+        if sequence.movie_start is not None:
+            plate = {"movie": sequence.files[sequence.first_frame]}
+        return {"shapes": self.shapes_file} | plate
 
 
 @dataclass(frozen=True)
@@ -61,12 +98,15 @@ class Rejected:
         return cls(str(where), str(error), getattr(error, "line", None))
 
 
-def find_shots(sources: Iterable[Path], *, prefix: str = "") -> tuple[list[ShotFolder], list[Rejected]]:
+def find_shots(
+    sources: Iterable[Path], *, prefix: str = "", movie_start: int = FIRST_FRAME
+) -> tuple[list[ShotFolder], list[Rejected]]:
     """Find the shots in folders and everything below them, in the order of their paths.
 
     Args:
         sources: folders; symbolic links are followed, each folder is visited once.
         prefix: put before each folder's name, for shows whose shots are named like those of another show.
+        movie_start: frame number of a movie's first picture.
 
     Returns:
         The shots, and the folders that hold plates or shapes but are no shot, each with the reason.
@@ -81,7 +121,7 @@ def find_shots(sources: Iterable[Path], *, prefix: str = "") -> tuple[list[ShotF
         if not has_plates and strays:
             continue
         try:
-            shot = _shot_in(folder, shape_files, has_plates, prefix)
+            shot = _shot_in(folder, shape_files, has_plates, prefix, movie_start)
             if shot.name in shots:
                 raise IngestError(
                     f"shot {shot.name!r} was found at {shots[shot.name].shapes_file.parent} already; "
@@ -91,25 +131,6 @@ def find_shots(sources: Iterable[Path], *, prefix: str = "") -> tuple[list[ShotF
         except (IngestError, ModelError) as error:
             rejected.append(Rejected.because(folder, error))
     return list(shots.values()), rejected
-
-
-def content_digest(shot: ShotFolder) -> str:
-    """Return a shot's dataset epoch: SHA-256 over the bytes of its shape file and of each frame with its number.
-
-    Names and places of the files do not count: a shot that was only moved is unchanged. The digest never leaves the
-    studio.
-
-    Raises:
-        IngestError: a file cannot be read.
-    """
-    whole = hashlib.sha256(b"fedroto.shot/1\0")
-    try:
-        for label, path in [("shapes", shot.shapes_file), *sorted(shot.plate.files.items())]:
-            whole.update(f"{label}\0".encode())
-            whole.update(_file_digest(path))
-    except OSError as error:
-        raise IngestError(f"{error.filename} cannot be read: {error.strerror or error}") from error
-    return whole.hexdigest()
 
 
 def _walk(sources: Iterable[Path]) -> Iterable[tuple[Path, list[Path], bool]]:
@@ -147,10 +168,9 @@ def _shape_files(files: list[Path]) -> list[Path]:
     return approved or scripts or found
 
 
-def _shot_in(folder: Path, shape_files: list[Path], has_plates: bool, prefix: str) -> ShotFolder:
-    name = prefix + folder.resolve().name
-    if not _SHOT_NAME.fullmatch(name):
-        raise IngestError(f"{name!r} cannot name a shot; use letters, digits, '.', '_', '-' and spaces")
+def _shot_in(
+    folder: Path, shape_files: list[Path], has_plates: bool, prefix: str, movie_start: int
+) -> ShotFolder:
     if not shape_files:
         raise IngestError("there are plates but no shapes; put the approved shapes beside them as shapes.nk")
     if len(shape_files) > 1:
@@ -160,12 +180,4 @@ def _shot_in(folder: Path, shape_files: list[Path], has_plates: bool, prefix: st
         )
     if not has_plates:
         raise IngestError(f"there are shapes ({shape_files[0].name}) but no plate files beside them")
-    return ShotFolder(name, find_sequence(folder), shape_files[0])
-
-
-def _file_digest(path: Path) -> bytes:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.digest()
+    return ShotFolder.of(prefix + folder.resolve().name, folder, shape_files[0], movie_start=movie_start)

@@ -65,13 +65,8 @@ def windows_of_shot(
         The windows, and an entry for every shape: how many windows it gave, or why it gave none.
     """
     rng = np.random.default_rng(int(epoch, 16))
-    entries = {}
-    usable = []
-    for shape in shapes.shapes:
-        reason = unusable_reason(shape, frames)
-        entries[shape.path] = ShapeEntry(shape.path, shape.kind, shape.points, len(shape.frames), 0, reason)
-        if reason is None:
-            usable.append(shape)
+    entries = {entry.path: entry for entry in shape_entries(shapes, frames)}
+    usable = [shape for shape in shapes.shapes if entries[shape.path].skipped is None]
     windows: list[Window] = []
     for shape, count in _shares(usable, recipe.windows, rng):
         truth, weight = approved_outlines(shape, frames)
@@ -83,6 +78,14 @@ def windows_of_shot(
         )
         windows += cut
     return windows, list(entries.values())
+
+
+def shape_entries(shapes: ShapeSet, frames: FrameSource) -> list[ShapeEntry]:
+    """Return an entry for every shape, before any window is cut: why it gives none, or None."""
+    return [
+        ShapeEntry(shape.path, shape.kind, shape.points, len(shape.frames), 0, unusable_reason(shape, frames))
+        for shape in shapes.shapes
+    ]
 
 
 def approved_outlines(shape: Shape, frames: FrameSource) -> tuple[NDArray[np.float64], NDArray[np.float32]]:

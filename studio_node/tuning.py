@@ -24,11 +24,12 @@ from model.tuning import STEPS, CurvePoint, tune
 from model.weights import save
 from model.weights_note import PRIVATE_KEY, PRIVATE_NOTE, read_note
 from model.windows import GAPS, Window
+from studio_node.file_stamps import read_content
 from studio_node.plates import PlateSequence
 from studio_node.predict_shot import load_model
 from studio_node.sequences import find_sequence
 from studio_node.shape_files import read_shapes
-from studio_node.shot_folders import Rejected, ShotFolder, content_digest
+from studio_node.shot_folders import Rejected, ShotFolder
 from studio_node.shot_windows import CutRecipe, windows_of_shot
 
 SHOTS_FOR_WHOLE: Final = 5
@@ -88,7 +89,8 @@ def single_shot(plate: str | Path, shapes_file: Path) -> ShotFolder:
         PlateError: the plate cannot be found.
     """
     files = find_sequence(plate)
-    return ShotFolder(Path(files.pattern).name, files, shapes_file)
+    frames = files.last_frame - files.first_frame + 1
+    return ShotFolder(Path(files.pattern).name, str(plate), frames, shapes_file)
 
 
 def tune_on_shots(
@@ -173,8 +175,8 @@ class _CutShot:
 def _cut_shot(
     shot: ShotFolder, matcher: Matcher | None, recipe: CutRecipe, whole: bool, trust_plate_size: bool
 ) -> _CutShot:
-    epoch = content_digest(shot)
-    plate = PlateSequence(shot.plate)
+    epoch = read_content(shot.files(), {}).epoch
+    plate = PlateSequence(shot.sequence())
     drawn = read_shapes(
         shot.shapes_file, width=plate.width, height=plate.height, trust_plate_size=trust_plate_size
     )

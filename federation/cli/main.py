@@ -13,6 +13,7 @@ import click
 import typer
 
 from federation.cli import (
+    archive,
     artist,
     audit,
     coordinator,
@@ -47,6 +48,7 @@ audit.register(app)
 rotation.register(studio.app, coordinator.app)
 releases.register(coordinator.app)
 status.register(coordinator.app)
+archive.register(studio.app)
 desk.register(app)
 tune.register(app)
 app.add_typer(studio.app, name="studio")

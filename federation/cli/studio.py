@@ -109,42 +109,6 @@ def consent(
     )
 
 
-@app.command(epilog="Example: fedroto studio ingest /plates/show/* --home node --show SHOW")
-def ingest(
-    sources: list[Path] = typer.Argument(
-        ..., help="Folders of shots: each a folder with plates and a .nk or .json."
-    ),
-    home: Path = Home,
-    show_name: str = typer.Option(..., "--show", help="The show that these shots belong to, for ever."),
-    force: bool = typer.Option(False, "--force", help="Cut the windows again even where nothing changed."),
-    windows: int | None = typer.Option(
-        None, help="Training windows a shot; more cost disk and time, not privacy."
-    ),
-    prefix: str = typer.Option("", help="Put before each shot's name, where shows share names."),
-    trust_plate_size: bool = typer.Option(
-        False, "--trust-plate-size", help="Take the plate's size where a script's format says another."
-    ),
-    as_json: bool = Json,
-) -> None:
-    """Read plates and shapes into the catalogue and cut training windows; bad shots are reported, the rest goes on."""
-    from studio_node.ingest import ingest as run_ingest
-    from studio_node.shot_windows import CutRecipe
-
-    result = run_ingest(
-        home,
-        sources,
-        show_name,
-        recipe=None if windows is None else CutRecipe(windows=windows),
-        force=force,
-        prefix=prefix,
-        trust_plate_size=trust_plate_size,
-        progress=progress,
-    )
-    show(result, as_json, _ingest_text)
-    if result.rejected and not result.shots:
-        raise typer.Exit(1)
-
-
 @app.command(epilog="Example: fedroto studio run --home node --isolate")
 def run(
     home: Path = Home,
@@ -294,15 +258,6 @@ def _read(path: Path) -> bytes:
     from federation.durable import read_bounded
 
     return read_bounded(path, 2 * DOCUMENT_BYTES_MAX)
-
-
-def _ingest_text(result: Any) -> str:
-    rows = [[shot.name, shot.state, shot.frames, len(shot.shapes), shot.windows] for shot in result.shots]
-    lines = [table(["shot", "state", "frames", "shapes", "windows"], rows)]
-    lines += [f"{shot.name}: {problem}" for shot in result.shots for problem in shot.problems]
-    if result.rejected:
-        lines.append(table(["rejected", "why"], [[one.where, one.reason] for one in result.rejected]))
-    return "\n".join([*lines, *result.notes])
 
 
 def _ledger_text(view: Any) -> str:

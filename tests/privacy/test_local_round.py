@@ -13,6 +13,7 @@ from federation.errors import RefusalCode
 from federation.messages import TrainRefusal, TrainRequest, TrainUpdate
 from federation.plan import LedgerHead
 from studio_node import local_round
+from studio_node.catalogue import Catalogue
 from studio_node.egress import EgressDoor, decode_reply, inspect_frame
 from studio_node.egress_log import EGRESS_LOG, EgressLog
 from studio_node.ledger import Ledger
@@ -72,6 +73,20 @@ def test_the_charge_is_on_disk_before_a_pack_is_opened(studio, monkeypatch):
     answer = studio.rounds().answer(studio.request(plan=studio.plan(privacy_sample_rate=1.0)))
     assert code_of(answer) is None
     assert seen == [("reserve", 1, 1)] * 5
+
+
+def test_the_ids_of_shots_are_fixed_on_disk_before_a_pack_is_opened(studio, monkeypatch):
+    seen = []
+    opened = PackReader.open.__func__
+
+    def watched(cls, path, reservation, **rest):
+        with Catalogue.open(studio.home) as catalogue:
+            seen.append(len(catalogue.read("SELECT shot FROM trained")))
+        return opened(cls, path, reservation, **rest)
+
+    monkeypatch.setattr(PackReader, "open", classmethod(watched))
+    studio.rounds().answer(studio.request(plan=studio.plan(privacy_sample_rate=1.0)))
+    assert seen == [5] * 5
 
 
 def test_the_same_question_gets_the_same_bytes_without_training_or_charge(studio, untrained):

@@ -7,7 +7,9 @@ import pytest
 
 from federation.config import ShowConsent
 from federation.errors import IngestError
+from studio_node import catalogue_schema
 from studio_node.catalogue import CATALOGUE_FILE, Catalogue, PackEntry, ShapeEntry
+from studio_node.catalogue_search import ShotQuery, find_shots_like, shot_history, show_rows, statistics
 
 NOW = datetime.datetime(2026, 3, 1, 12, tzinfo=datetime.UTC)
 SHAPES = (
@@ -146,8 +148,77 @@ def test_a_damaged_or_foreign_file_is_refused_and_kept(tmp_path):
     connection = sqlite3.connect(path)
     connection.execute("PRAGMA user_version=7")
     connection.close()
-    with pytest.raises(IngestError, match="has version 7, this fedroto has 1"):
+    with pytest.raises(IngestError, match="has version 7, this fedroto has 2"):
         Catalogue.open(tmp_path)
+
+
+def test_a_catalogue_of_the_first_version_is_carried_over_and_its_shots_count_as_trained(tmp_path):
+    connection = sqlite3.connect(tmp_path / CATALOGUE_FILE, isolation_level=None)
+    for statement in catalogue_schema.FIRST:
+        connection.execute(statement)
+    connection.execute("INSERT INTO shows VALUES ('kelp', 7)")
+    connection.execute("INSERT INTO shots VALUES ('sh010', 'kelp', 7)")
+    connection.execute(
+        "INSERT INTO packs VALUES ('sh010', 'a.safetensors', 'e', 'r', 'f', 3, 4, 'p', 's', 1, 2, 64, 48, 8)"
+    )
+    connection.execute("PRAGMA user_version=1")
+    connection.close()
+    with Catalogue.open(tmp_path) as catalogue:
+        assert catalogue.pack_of("sh010").epoch == "e"
+        assert catalogue.read("SELECT * FROM trained") == [("sh010", 7)]
+        assert catalogue.read("SELECT shot, epoch, windows, made_at FROM versions") == [("sh010", "e", 3, 8)]
+
+
+def test_every_ingest_adds_a_version_and_none_is_ever_forgotten(tmp_path):
+    with Catalogue.open(tmp_path) as catalogue:
+        for epoch in ("a", "b"):
+            catalogue.record(_pack(tmp_path, epoch=epoch * 64), SHAPES, now=NOW)
+        history = shot_history(catalogue, "sh010")
+        assert [version.epoch[0] for version in history.versions] == ["a", "b"]
+        assert (history.shot.versions, history.shot.shapes, history.shot.skipped, history.shot.keyframes) == (
+            2,
+            1,
+            1,
+            5,
+        )
+        with pytest.raises(IngestError, match="never unsaid"):
+            catalogue.read("DELETE FROM versions")
+
+
+def test_shots_are_found_by_what_is_known_of_them(tmp_path):
+    other = (ShapeEntry("Roto1:Root/head", "bezier", 9, 20, 3),)
+    with Catalogue.open(tmp_path) as catalogue:
+        catalogue.record(_pack(tmp_path), SHAPES, now=NOW)
+        catalogue.record(_pack(tmp_path, "sh020"), other, now=NOW)
+        catalogue.record(_pack(tmp_path, "ab010", "other"), other, now=NOW)
+        catalogue.mark_trained(["sh020"], NOW)
+
+        def found(**query):
+            return [row.shot_id for row in find_shots_like(catalogue, ShotQuery(**query))]
+
+        assert found() == ["ab010", "sh010", "sh020"]
+        assert found(name="SH*") == ["sh010", "sh020"]
+        assert found(show="other") == ["ab010"]
+        assert found(shape="HEAD") == ["ab010", "sh020"]
+        assert found(keyframes_min=6, untrained=True) == ["ab010"]
+        assert found(with_problems=True) == ["sh010"]
+
+
+def test_shows_are_summed_up_with_their_consent(tmp_path):
+    until = datetime.date(2026, 2, 28)
+    shows = {
+        "kelp": ShowConsent(training_allowed=True, allowed_by="contract 12"),
+        "past": ShowConsent(training_allowed=True, allowed_until=until),
+    }
+    with Catalogue.open(tmp_path) as catalogue:
+        catalogue.record(_pack(tmp_path), SHAPES, now=NOW)
+        catalogue.record(_pack(tmp_path, "sh020"), SHAPES, now=NOW)
+        rows = {row.name: row for row in show_rows(catalogue, shows)}
+        kelp = rows["kelp"]
+        assert (kelp.shots, kelp.shapes, kelp.keyframes, kelp.windows, kelp.frames) == (2, 2, 10, 6, 80)
+        assert kelp.consent_text(NOW.date()) == "yes, by contract 12"
+        assert rows["past"].consent_text(NOW.date()) == "ended 2026-02-28"
+        assert statistics(catalogue).skipped == (("one key", 2),)
 
 
 def test_a_home_that_is_not_there_says_how_to_make_one(tmp_path):

@@ -1,11 +1,16 @@
+import contextlib
 import datetime
 import fcntl
+import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -20,8 +25,9 @@ from model.frames import ArrayFrames
 from model.keyframes import Keyed
 from model.shapes import Lifetime, Shape
 from model.weights import load
-from studio_node import ingest as ingest_module
+from studio_node import cutting
 from studio_node.catalogue import Catalogue
+from studio_node.cutting import Reading
 from studio_node.ingest import LOCK_FILE, ingest
 from studio_node.ledger import Reservation
 from studio_node.packs import PackReader
@@ -71,7 +77,8 @@ def test_a_folder_of_shots_becomes_packs_and_catalogue_entries(run, home, small_
         ("sh002", "new", 9, 2),
     ]
     assert (report.shapes, report.keyframes, report.windows, report.rejected) == (2, 18, 4, ())
-    assert any("sh002 (2 of 2): new, 2 windows" in line for line in said)
+    assert any("sh002 (2 of 2): new, 2 windows" in step.text for step in said)
+    assert (said[-1].done, said[-1].total, said[-1].seconds_left) == (2, 2, 0)
     digest = frozen_digest(load(small_weights).tensors)
     with Catalogue.open(home) as catalogue:
         packs = catalogue.trainable_shots(
@@ -103,6 +110,60 @@ def test_unchanged_shots_are_skipped_and_changed_ones_replace_their_pack(run, ho
     assert len(set(after) & set(before)) == 1
     with Catalogue.open(home) as catalogue:
         assert {pack.path for pack in catalogue.packs()} == set(after)
+
+
+def test_only_files_that_changed_are_read_again(run, show):
+    hour_ago = time.time_ns() - 3600 * 10**9
+    for shot in show:
+        for path in shot.folder.iterdir():
+            os.utime(path, ns=(hour_ago, hour_ago))
+    assert run().files_read == 2 * 10  # nine frames and the shapes
+    assert run().files_read == 0
+    write_exr(show[0].folder / "plate.1004.exr", np.full((56, 72, 3), 0.3, np.float32))
+    assert [(shot.state, shot.files_read) for shot in run().shots] == [("updated", 1), ("unchanged", 0)]
+    (show[1].folder / "shapes.nk").touch()
+    report = run()
+    assert [(shot.state, shot.windows) for shot in report.shots] == [("unchanged", 2), ("unchanged", 2)]
+
+
+def test_a_dry_run_says_what_would_be_and_writes_nothing(run, home, show):
+    show[1].approved_file.write_text("Roto {")
+    report = run(dry_run=True)
+    assert [(shot.name, shot.state, shot.frames) for shot in report.shots] == [("sh001", "new", 9)]
+    assert [shape.skipped for shape in report.shots[0].shapes] == [None]
+    assert len(report.rejected) == 1
+    assert list(home.iterdir()) == []
+    run()
+    before = sorted((path, path.stat().st_mtime_ns) for path in home.rglob("*"))
+    write_exr(show[0].folder / "plate.1004.exr", np.full((56, 72, 3), 0.3, np.float32))
+    assert [shot.state for shot in run(dry_run=True).shots] == ["updated"]
+    assert sorted((path, path.stat().st_mtime_ns) for path in home.rglob("*")) == before
+
+
+def test_workers_cut_the_same_packs_and_one_that_dies_takes_only_its_shot(run, home, show, tmp_path):
+    run()
+    alone = {path.name: path.read_bytes() for path in _packs(home)}
+
+    def kill_a_worker(step):
+        if step.done == 0 and "found" in step.text:
+            threading.Thread(target=_kill_first_child, daemon=True).start()
+
+    report = run(force=True, workers=2, progress=kill_a_worker)
+    assert [shot.state for shot in report.shots] == ["updated"]
+    assert "was killed by signal 9" in _reasons(report)
+    assert {path.name: path.read_bytes() for path in _packs(home)} == alone
+
+
+def _kill_first_child():
+    while True:
+        for stat in Path("/proc").glob("[0-9]*/cmdline"):
+            with contextlib.suppress(OSError):
+                command = stat.read_bytes()
+                parent = int(re.search(r"PPid:\s+(\d+)", stat.with_name("status").read_text())[1])
+                if b"studio_node.cutting" in command and parent == os.getpid():
+                    os.kill(int(stat.parent.name), signal.SIGKILL)
+                    return
+        time.sleep(0.01)
 
 
 def test_the_same_files_give_the_same_pack_whatever_else_the_studio_has(run, home, show):
@@ -185,7 +246,7 @@ def test_a_shot_may_be_a_movie(run, show):
     for level in range(9):
         writer.write(np.full((56, 72, 3), 20 * level, np.uint8))
     writer.release()
-    shot = run(movie_start=1001).shots[0]
+    shot = run(reading=Reading(movie_start=1001)).shots[0]
     assert (shot.name, shot.frames, shot.windows, shot.problems) == ("sh001", 9, 2, ())
 
 
@@ -222,7 +283,7 @@ def test_shapes_for_pictures_of_another_size_are_refused_unless_the_plate_is_tru
         drawn = roto_json.loads(shot.truth_file.read_text())
         shot.approved_file.write_bytes(nuke.dumps(replace(drawn, width=1920, height=1080)))
     assert _reasons(run()).count("for pictures of 1920x1080, the plate has 72x56") == 2
-    assert len(run(trust_plate_size=True).shots) == 2
+    assert len(run(reading=Reading(trust_plate_size=True)).shots) == 2
 
 
 def test_only_the_file_called_shapes_is_taken_among_several(run, show):
@@ -285,7 +346,7 @@ def test_the_same_shot_name_in_two_folders_is_used_once(run, show, tmp_path):
 def test_an_ingest_that_dies_leaves_whole_packs_only_and_can_run_again(run, home, moment, monkeypatch):
     with monkeypatch.context() as patched:
         if moment == "write_pack":
-            patched.setattr(ingest_module, "write_pack", _dies)
+            patched.setattr(cutting, "write_pack", _dies)
         else:
             patched.setattr(Catalogue, "record", _dies)
         with pytest.raises(KeyboardInterrupt):

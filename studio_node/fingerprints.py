@@ -1,0 +1,88 @@
+"""What a plate looks like, in 63 bits a frame: finds the same shot delivered twice under two names.
+
+Source: the DCT hash of C. Zauner, "Implementation and Benchmarking of Perceptual Image Hash Functions" (2010): a small
+picture's lowest frequencies against their median. It survives another size, codec, grade or exposure, and a crop of two
+percent; it does not survive a larger one. Fingerprints say "look at these two", never "these are the same": a person
+decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from model.frames import FrameSource
+
+Hashes = NDArray[np.uint64]
+SIDE = 32
+FREQUENCIES = 8
+NOTHING = np.uint64(0)
+"""The hash of a frame that is missing, or has too little in it to be told from others (a fade, a blank wall)."""
+CONTRAST_MIN = 4.0
+"""Standard deviation of the small picture, 0 to 255, below which nothing is hashed."""
+BITS_MAX = 10
+"""Most bits in which two frames that are the same differ; the most alike of unrelated ones were 16 apart (measured)."""
+PROBES = 8
+"""Frames of a shot that are looked up among all frames of all others."""
+ALIKE_MIN = 0.6
+"""Part of the probes that must be found in another shot for the two to be shown to a person."""
+
+
+def plate_hashes(frames: FrameSource) -> Hashes:
+    """Read every frame of a plate and return its hash [T]; ``NOTHING`` where there is none."""
+    return np.array(
+        [frame_hash(frames.working(frame)) for frame in range(frames.first_frame, frames.last_frame + 1)],
+        np.uint64,
+    )
+
+
+def frame_hash(working: NDArray[np.uint8] | None) -> np.uint64:
+    """Hash a working image, or ``NOTHING``."""
+    if working is None:
+        return NOTHING
+    small = cv2.resize(working, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+    grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    if grey.std() < CONTRAST_MIN:
+        return NOTHING
+    frequencies = cv2.dct(grey)[:FREQUENCIES, :FREQUENCIES].ravel()[1:]
+    bits = frequencies > np.median(frequencies)
+    return np.uint64(int.from_bytes(np.packbits(bits).tobytes()))
+
+
+class FingerprintIndex:
+    """All frames of all shots that are known, to ask which shots a new one looks like."""
+
+    def __init__(self, known: Iterable[tuple[str, Hashes]]) -> None:
+        self._shots: list[str] = []
+        self._parts: list[Hashes] = []
+        self._owners: list[NDArray[np.int32]] = []
+        for shot, hashes in known:
+            self.add(shot, hashes)
+
+    def add(self, shot: str, hashes: Hashes) -> None:
+        """Take in a shot; a shot that is known already is taken in again, for what it looks like now."""
+        self._parts.append(hashes)
+        self._owners.append(np.full(len(hashes), len(self._shots), np.int32))
+        self._shots.append(shot)
+
+    def like(self, shot: str, hashes: Hashes) -> dict[str, float]:
+        """Return the shots other than ``shot`` that look like it, with the part of its probes found in each."""
+        telling = hashes[hashes != NOTHING]
+        if not len(telling) or not self._parts:
+            return {}
+        probes = telling[np.unique(np.linspace(0, len(telling) - 1, PROBES).round().astype(int))]
+        self._parts, self._owners = [np.concatenate(self._parts)], [np.concatenate(self._owners)]
+        every, owners = self._parts[0], self._owners[0]
+        found = np.zeros(len(self._shots))
+        for probe in probes:
+            near = (np.bitwise_count(every ^ probe) <= BITS_MAX) & (every != NOTHING)
+            found[np.unique(owners[near])] += 1 / len(probes)
+        alike: dict[str, float] = {}
+        for index in np.flatnonzero(found >= ALIKE_MIN):
+            other = self._shots[index]
+            if other != shot:
+                alike[other] = max(alike.get(other, 0.0), float(found[index]))
+        return alike

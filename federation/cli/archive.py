@@ -137,7 +137,7 @@ def catalogue_find(
     untrained: bool = typer.Option(False, "--untrained", help="Only shots that were never trained on."),
     as_json: bool = Json,
 ) -> None:
-    """Find shots."""
+    """Find shots by name, show, shape, keyframes, problems, or whether they were trained on."""
     from studio_node.catalogue import Catalogue
     from studio_node.catalogue_search import ShotQuery, find_shots_like
 

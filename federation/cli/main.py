@@ -16,6 +16,7 @@ from federation.cli import (
     archive,
     artist,
     audit,
+    bridge,
     coordinator,
     demo,
     desk,
@@ -51,6 +52,7 @@ status.register(coordinator.app)
 archive.register(studio.app)
 desk.register(app)
 tune.register(app)
+bridge.register(app)
 app.add_typer(studio.app, name="studio")
 app.add_typer(studio.ledger_app, name="ledger")
 app.add_typer(studio.egress_app, name="egress")

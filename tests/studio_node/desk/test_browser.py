@@ -51,7 +51,8 @@ def at(browser, point, shape=1):
 
 def go(browser, frame):
     browser.run(f"fedrotoDesk.go({frame})")
-    browser.until(f"fedrotoDesk.plate.has({frame}) && document.querySelector('.outline') !== null")
+    shown = f"document.getElementById('said').textContent.startsWith('frame {frame}')"
+    browser.until(f"fedrotoDesk.plate.has({frame}) && {shown} && document.querySelector('.outline') !== null")
 
 
 def test_of_a_burst_of_moves_only_the_last_is_sent_and_the_drop_is_never_lost(desk, browser, shot):

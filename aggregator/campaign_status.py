@@ -7,30 +7,26 @@ signed plan says how many rounds there are to be.
 from __future__ import annotations
 
 import fcntl
-import json
 import os
-import shutil
-import sqlite3
-import tempfile
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from aggregator.activity import Activity, newest_activity
 from aggregator.campaign import CAMPAIGNS_FOLDER, LOCK_FILE
+from aggregator.database import reading
 from aggregator.progress import PROGRESS_FILE, ROUNDS_FILE
 from aggregator.round_state import Phase, Standing, size_text
 from aggregator.round_store import PLAN_FILE
 from federation.documents import DOCUMENT_BYTES_MAX
 from federation.durable import read_bounded
-from federation.errors import RoundError
+from federation.errors import FedrotoError, RoundError
 from federation.homes import CoordinatorHome
 from federation.keys import KEY_FILE_BYTES_MAX, read_public_pem
 from federation.plan import TrainingPlan
 
-BUSY_S = 2.0
-TAIL_BYTES = 256 * 1024
-EVENTS_SHOWN = 8
+EVENTS_SHOWN = 60
 
 
 @dataclass(frozen=True)
@@ -108,8 +104,9 @@ class CampaignStatus:
         state: "complete"; "running"; "degraded": it stopped below a quorum and waits to be run again; or "stopped":
             its process is gone, run it again to go on.
         rounds_planned: by the signed plan.
-        events: the newest sentences, oldest first.
+        events: what happened last, oldest first.
         others: further campaigns in the same home.
+        plan: the signed plan.
     """
 
     campaign: str
@@ -120,8 +117,9 @@ class CampaignStatus:
     quorum: int
     studios: int
     rounds: tuple[RoundLine, ...]
-    events: tuple[str, ...]
+    events: tuple[Activity, ...]
     others: tuple[str, ...]
+    plan: TrainingPlan = field(repr=False)
 
 
 def campaign_status(home: Path, campaign: str | None = None) -> CampaignStatus:
@@ -159,8 +157,9 @@ def campaign_status(home: Path, campaign: str | None = None) -> CampaignStatus:
         quorum=plan.quorum,
         studios=len(plan.studios),
         rounds=rounds,
-        events=_newest_events(folder / PROGRESS_FILE),
+        events=newest_activity(folder / PROGRESS_FILE, EVENTS_SHOWN),
         others=tuple(other for other in names if other != name),
+        plan=plan,
     )
 
 
@@ -205,35 +204,15 @@ def _read_rounds(path: Path) -> tuple[RoundLine, ...]:
     if not path.exists():
         return ()
     try:
-        return _lines(*_tables(path))
-    except sqlite3.OperationalError:
-        # A killed process has left a journal that only a writer may play back: read a copy, leave the original alone.
-        with tempfile.TemporaryDirectory(prefix="fedroto-status-") as folder:
-            for part in (path, path.with_name(path.name + "-journal")):
-                if part.exists():
-                    shutil.copyfile(part, Path(folder, part.name))
-            try:
-                return _lines(*_tables(Path(folder, path.name), read_only=False))
-            except sqlite3.Error as error:
-                raise RoundError(f"{path} cannot be read: {error}") from error
-    except sqlite3.Error as error:
+        with reading(path) as tables:
+            rounds = tables.execute("SELECT * FROM rounds ORDER BY server_round").fetchall()
+            studios = tables.execute("SELECT * FROM studio_rounds ORDER BY server_round, studio").fetchall()
+    except FedrotoError as error:
         raise RoundError(f"{path} cannot be read: {error}") from error
+    return _lines([dict(row) for row in rounds], [dict(row) for row in studios])
 
 
 Rows = list[dict[str, Any]]
-
-
-def _tables(path: Path, *, read_only: bool = True) -> tuple[Rows, Rows]:
-    mode = "ro" if read_only else "rw"
-    connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode={mode}", uri=True, timeout=BUSY_S)
-    try:
-        connection.row_factory = sqlite3.Row
-        connection.execute("BEGIN")  # both tables at one moment
-        rounds = connection.execute("SELECT * FROM rounds ORDER BY server_round").fetchall()
-        studios = connection.execute("SELECT * FROM studio_rounds ORDER BY server_round, studio").fetchall()
-        return [dict(row) for row in rounds], [dict(row) for row in studios]
-    finally:
-        connection.close()
 
 
 def _lines(rounds: Rows, studios: Rows) -> tuple[RoundLine, ...]:
@@ -271,22 +250,6 @@ def _studio(row: dict[str, Any], is_over: bool) -> StudioLine:
 
 def _named(rows: Iterable[dict[str, Any]], standing: Standing) -> tuple[str, ...]:
     return tuple(row["studio"] for row in rows if row["standing"] == standing)
-
-
-def _newest_events(path: Path) -> tuple[str, ...]:
-    if not path.exists():
-        return ()
-    with path.open("rb") as file:
-        start = max(0, path.stat().st_size - TAIL_BYTES)
-        file.seek(start)
-        lines = file.read().splitlines()[1 if start else 0 :]
-    texts = []
-    for line in lines[-EVENTS_SHOWN - 1 :]:
-        try:
-            texts.append(str(json.loads(line)["text"]))
-        except (ValueError, KeyError, TypeError):  # torn by a kill
-            continue
-    return tuple(texts[-EVENTS_SHOWN:])
 
 
 def _count(number: int) -> str:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import sqlite3
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from federation.errors import FedrotoError
 
-BUSY_S = 10.0
+BUSY_S, LOOK_S = 10.0, 2.0
 SYNCHRONOUS = "FULL"  # every commit is on the disk when it returns
 
 
@@ -34,6 +36,39 @@ def open_database(path: Path, schema: str) -> sqlite3.Connection:
             connection.close()
             raise
     return connection
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[sqlite3.Connection]:
+    """Open a database for looking, beside the process that writes it; nothing beside it is written.
+
+    Rows come as ``sqlite3.Row``, all from one moment. A killed process may have left a journal that only a writer may
+    play back: then a copy is read and the original left alone.
+
+    Args:
+        path: the file; it must be there.
+
+    Raises:
+        FedrotoError: it cannot be read or is no database.
+    """
+    with contextlib.ExitStack() as stack, database_errors(path):
+        connection = stack.enter_context(contextlib.closing(_connected(path, "ro")))
+        try:
+            connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+        except sqlite3.OperationalError:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fedroto-look-")))
+            for part in (path, path.with_name(path.name + "-journal")):
+                if part.exists():
+                    shutil.copyfile(part, folder / part.name)
+            connection = stack.enter_context(contextlib.closing(_connected(folder / path.name, "rw")))
+        connection.row_factory = sqlite3.Row
+        connection.execute("BEGIN")
+        yield connection
+
+
+def _connected(path: Path, mode: str) -> sqlite3.Connection:
+    address = f"{path.resolve().as_uri()}?mode={mode}"
+    return sqlite3.connect(address, uri=True, timeout=LOOK_S, isolation_level=None)
 
 
 @contextlib.contextmanager

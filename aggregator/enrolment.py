@@ -17,7 +17,7 @@ from typing import Final, Self
 from cryptography.hazmat.primitives.asymmetric import ec
 from pydantic import TypeAdapter, ValidationError
 
-from aggregator.database import database_errors, open_database, writing
+from aggregator.database import database_errors, open_database, reading, writing
 from federation.errors import IdentityError
 from federation.keys import fingerprint, openssh_public, read_openssh_public
 from federation.plan import LedgerHead, Name
@@ -243,6 +243,20 @@ class Enrolment:
             "INSERT INTO retired_keys (public_key, studio, retired_at) VALUES (?, ?, ?)",
             (known.public_key, known.name, now),
         )
+
+
+def enrolled_studios(home: Path) -> tuple[EnrolledStudio, ...]:
+    """Return all studios ever admitted, by name, without opening the book for writing.
+
+    Raises:
+        FedrotoError: the file cannot be read.
+    """
+    path = home / ENROLMENT_FILE
+    if not path.exists():
+        return ()
+    with reading(path) as book:
+        rows = book.execute(f"SELECT {_COLUMNS} FROM studios ORDER BY name").fetchall()  # noqa: S608
+    return tuple(_studio(row) for row in rows)
 
 
 def _studio(row: sqlite3.Row | tuple[str, str, str, str, int, int | None, str | None]) -> EnrolledStudio:

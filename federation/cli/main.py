@@ -17,6 +17,7 @@ from federation.cli import (
     artist,
     audit,
     bridge,
+    console,
     coordinator,
     demo,
     desk,
@@ -48,6 +49,7 @@ artist.register(app)
 audit.register(app)
 rotation.register(studio.app, coordinator.app)
 releases.register(coordinator.app)
+console.register(coordinator.app)
 status.register(coordinator.app)
 archive.register(studio.app)
 desk.register(app)

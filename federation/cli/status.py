@@ -1,8 +1,9 @@
-"""``fedroto coordinator status``: where a campaign stands, once or as it goes."""
+"""``fedroto coordinator status``: where a federation stands, once or as it goes."""
 
 from __future__ import annotations
 
 import time
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,12 +15,19 @@ from federation.cli.output import Json, show
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+    from rich.table import Table
 
     from aggregator.campaign_status import CampaignStatus
+    from aggregator.overview import Overview
 
 Home = coordinator_home(HOME_HELP)
 WATCH_S = 1.0
-STYLES = {"closed": "green", "degraded": "bold yellow", "failed": "bold red", "open": "cyan"}
+FEED_LINES = 8
+STYLES = {
+    **{"closed": "green", "complete": "green", "current": "green", "online": "green"},
+    **{"open": "cyan", "preparing": "cyan", "running": "cyan"},
+    **{"degraded": "bold yellow", "held": "yellow", "failed": "bold red", "withdrawn": "red"},
+}
 
 
 def register(coordinator: typer.Typer) -> None:
@@ -37,44 +45,88 @@ def status(
     ),
     as_json: bool = Json,
 ) -> None:
-    """Show each round of a campaign: who returned, who is late, how many bytes, what is degraded and why."""
-    from aggregator.campaign_status import campaign_status
+    """Show who returned in each round, who is late or missing and why, studios, privacy cost and releases."""
+    from aggregator.overview import Overviews
+    from aggregator.plan_cost import PlanCosts
+    from aggregator.presence import Presence
 
-    if not watch:
-        return show(campaign_status(home, campaign), as_json, _text)
-    if as_json:
+    if watch and as_json:
         raise typer.BadParameter(
             "--watch shows a table; for programs there is progress.jsonl, or --json again and again"
         )
+    presence = Presence.of_home(home)
+    overviews = Overviews(home, PlanCosts(points_max=0))
+
+    def look(*, wait: bool) -> Overview:
+        return overviews.take(now=time.time(), nodes=presence.nodes, campaign=campaign, wait=wait)
+
+    if not watch:
+        presence.look()
+        return show(look(wait=True), as_json, _text)
     from rich.live import Live
 
-    with Live(_picture(campaign_status(home, campaign)), auto_refresh=False) as live:
+    with presence, Live(_picture(look(wait=False)), auto_refresh=False) as live:
         while True:
-            now = campaign_status(home, campaign)
+            now = look(wait=False)
             live.update(_picture(now), refresh=True)
-            if not now.running:
+            if now.campaign is None or not now.campaign.running:
                 return None
             time.sleep(WATCH_S)
 
 
-def _text(result: CampaignStatus) -> str:
+def _text(overview: Overview) -> str:
     from rich.console import Console
 
     console = Console()
     with console.capture() as captured:
-        console.print(_picture(result))
+        console.print(_picture(overview))
     return captured.get().rstrip()
 
 
-def _picture(result: CampaignStatus) -> RenderableType:
+def _picture(overview: Overview) -> RenderableType:
     from rich.console import Group
-    from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False)
-    for heading in ("round", "state", "returned", "late", "bytes in", "took", "why"):
-        table.add_column(heading)
-    for one in result.rounds:
+    status = overview.campaign
+    parts: list[RenderableType] = []
+    if status is None:
+        parts.append(Text(f"{overview.federation}: no campaign has begun yet"))
+    else:
+        parts.append(_headline(overview, status))
+        parts.append(_rounds(status))
+        feed = [f"{datetime.fromtimestamp(one.at):%H:%M:%S}  {one.text}" for one in status.events]
+        parts += [Text(""), Text("\n".join(feed[-FEED_LINES:]), "dim"), Text("")]
+    parts += [_studios(overview), Text(""), _releases(overview)]
+    return Group(*parts)
+
+
+def _headline(overview: Overview, status: CampaignStatus) -> RenderableType:
+    from rich.text import Text
+
+    head = Text(f"{overview.federation}: {status.campaign} is ")
+    head.append(
+        status.state.upper() if status.state == "degraded" else status.state, STYLES.get(status.state, "")
+    )
+    head.append(
+        f": round {len(status.rounds)} of {status.rounds_planned}, {status.studios} studios, quorum {status.quorum}"
+    )
+    if status.rounds:
+        head.append(f"\n{status.rounds[-1].sentence}", "bold")
+    costs = [
+        f"tier {cost.tier} {cost.spent:.3f} of {cost.planned:.3f}"
+        if cost.spent is not None and cost.planned is not None
+        else f"tier {cost.tier} being computed"
+        for cost in overview.costs
+    ]
+    head.append(f"\nepsilon, most that a shot was charged by the signed plan: {', '.join(costs)}")
+    return head
+
+
+def _rounds(status: CampaignStatus) -> Table:
+    from rich.text import Text
+
+    table = _table("round", "state", "returned", "late", "bytes in", "took", "why")
+    for one in status.rounds:
         took = [studio.seconds for studio in one.studios if studio.standing == "accepted"]
         table.add_row(
             str(one.server_round) + (f" (try {one.attempt})" if one.attempt > 1 else ""),
@@ -85,7 +137,48 @@ def _picture(result: CampaignStatus) -> RenderableType:
             f"{max(took):.1f} s" if took else "-",
             Text(one.reason),
         )
-    head = f"{result.campaign} is {result.state}: round {len(result.rounds)} of {result.rounds_planned}, "
-    head += f"{result.studios} studios, quorum {result.quorum}"
-    feed = [one.sentence for one in result.rounds[-3:]]
-    return Group(Text(head), table, Text("\n".join(feed)), Text("\n".join(result.events), "dim"))
+    return table
+
+
+def _studios(overview: Overview) -> Table:
+    from rich.text import Text
+
+    table = _table("studio", "tier", "seen", "updates in time", "version")
+    for one in overview.studios:
+        seen = "not known (no SuperLink)" if one.online is None else "online" if one.online else "offline"
+        if one.online is False and one.last_seen is not None:
+            seen = f"offline since {datetime.fromtimestamp(one.last_seen):%Y-%m-%d %H:%M:%S}"
+        late = f", {one.late} late" if one.late else ""
+        table.add_row(
+            one.name,
+            one.size_tier,
+            Text(seen if one.admitted else "revoked", STYLES.get(seen, "") if one.admitted else "red"),
+            f"{one.returned} of {one.rounds}{late}" if one.named else "not in this plan",
+            {"same": "same as here", "other": "another", "unknown": "not known yet"}[one.installation],
+        )
+    return table
+
+
+def _releases(overview: Overview) -> Table:
+    from rich.text import Text
+
+    table = _table("release", "state", "error %", "best baseline %", "by", "why")
+    for one in overview.releases.releases:
+        table.add_row(
+            str(one.number),
+            Text(one.state, STYLES.get(one.state, "")),
+            f"{one.error:.3f}",
+            f"{one.best_baseline_error:.3f} ({one.best_baseline})",
+            one.made_by,
+            Text(one.reason),
+        )
+    return table
+
+
+def _table(*headings: str) -> Table:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for heading in headings:
+        table.add_column(heading)
+    return table

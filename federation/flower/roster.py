@@ -54,6 +54,7 @@ class Node:
         online: whether its last heartbeat is recent enough.
         last_activated_at: seconds since the epoch, UTC; 0 if never. Later than a question's sending time means that
             the node was restarted (or away) and has lost the question: ask again.
+        heard_until: how long its last heartbeat holds, seconds since the epoch; 0 if it never dialled in.
     """
 
     node_id: int
@@ -61,6 +62,7 @@ class Node:
     public_key: bytes
     online: bool
     last_activated_at: float
+    heard_until: float = 0.0
 
 
 class StudioRoster:
@@ -164,4 +166,5 @@ def _node(info: NodeInfo) -> Node:
         public_key=info.public_key,
         online=info.status == NodeStatus.ONLINE,
         last_activated_at=datetime.fromisoformat(activated).timestamp() if activated else 0.0,
+        heard_until=info.online_until,
     )

@@ -1,0 +1,83 @@
+"""The console in a real browser: what it shows, that it follows what happens, and that its death changes nothing."""
+
+import os
+from urllib.parse import urlsplit
+
+import pytest
+from chromium import Browser, chromium_path
+from coordinator_home import OUT, REFUSED_BUDGET
+from running_console import RunningConsole
+
+from aggregator.round_state import Phase
+
+pytestmark = pytest.mark.skipif(chromium_path() is None, reason="no chromium on this machine")
+TEXT = "document.getElementById('{}').innerText"
+
+
+def test_a_coordinators_look_at_the_federation(home, tmp_path):
+    lock = home.run()
+    with RunningConsole(home.root) as console, Browser(tmp_path / "profile", height=1400) as browser:
+        text = lambda place: browser.run(TEXT.format(place))  # noqa: E731
+        browser.open(console.address)
+        browser.until("document.querySelectorAll('#rounds tbody tr').length === 6")
+        assert "token" not in browser.run("location.href"), "the token left the address bar"
+
+        assert text("headline").startswith("Round 6: 3 of 5 returned, 2.3 MB each.")
+        assert (text("federation"), text("state")) == ("north", "running")
+        assert "DEGRADED, 2 of 5 returned, 2 late, 2.3 MB each; quorum is 3: nothing was averaged" in text(
+            "rounds"
+        )
+        assert "missing: birch (no answer), cedar (refused: busy), hazel (no answer)" in text("rounds")
+        assert browser.run("document.querySelectorAll('#rounds .dot.refused').length") == 2
+        assert "27% less\nerror than planar_closed" in text("tiles")
+        assert "nobody knows who is online" in text("superlink")
+        assert "withdrawn: loses thin shapes on motion blur" in text("releases")
+        assert f'fedroto coordinator rollback --home {home.root} --reason "..."' in text("commands")
+        assert browser.run("document.querySelectorAll('#benchmark canvas').length") == 1
+
+        browser.run("document.querySelector('details.release summary').click()")
+        browser.until("document.querySelector('details.release').open")
+        assert "better than planar_closed" in text("releases")
+
+        browser.until(f"{TEXT.format('costs')}.includes('4.')")  # the accountant has answered
+        assert browser.run("document.querySelectorAll('#privacy canvas').length") == 1
+
+        home.round(6, Phase.CLOSED, {"rowan": OUT})
+        home.round(7, Phase.OPEN, {"cedar": REFUSED_BUDGET, "rowan": OUT})
+        browser.until(f"{TEXT.format('headline')}.startsWith('Round 7: 3 of 5 returned')")
+        assert "round 6: 4 of 5 returned" in text("feed")
+        assert browser.run("document.querySelector('details.release').open"), (
+            "news close nothing that was opened"
+        )
+        browser.screenshot(tmp_path / "console.png")
+
+        foreign = [at for at in browser.requests() if urlsplit(at).netloc != urlsplit(console.address).netloc]
+        assert [at for at in foreign if not at.startswith("data:")] == []
+        assert browser.errors() == []
+
+        before = {path: path.read_bytes() for path in home.root.rglob("*") if path.is_file()}
+        console.kill()
+        browser.until("document.getElementById('link').className === 'lost'")
+        assert text("headline").startswith("Round 7"), "what was seen last stays"
+        assert {path: path.read_bytes() for path in home.root.rglob("*") if path.is_file()} == before
+    os.close(lock)
+
+
+def test_who_may_read_what(home):
+    with RunningConsole(home.root) as console:
+        assert console.get("/metrics")[1].startswith("# HELP fedroto_campaign_running")
+        assert console.get("/state.json")[0] == 200
+        for path in ("/", "/state.json", "/metrics", "/report.html", "/main.js"):
+            assert console.get(path, token="wrong")[0] == 403
+            assert console.get(path, Host="evil.example")[0] == 421
+            assert console.get(path, Origin="http://evil.example")[0] == 403
+        for path in ("/nothing", "/..%2Fpyproject.toml", "/uPlot.LICENSE.txt"):
+            assert console.get(path)[0] == 404
+        status, body = console.get("/state.json?campaign=autumn")
+        assert status == 503
+        assert "there are: spring" in body
+        (home.registry.root / "log.json").write_text("{}")
+        status, body = console.get("/state.json")
+        assert status == 503
+        assert "signed document" in body
+    assert console.said == ""

@@ -10,7 +10,15 @@ from pathlib import Path
 
 from federation.errors import ReleaseError
 from federation.release import check_contents, check_identity, check_names, number_of_folder
-from federation.release_manifest import BYTES_MAX, LISTED_FILES, MANIFEST, WEIGHTS, FileEntry, ReleaseManifest
+from federation.release_manifest import (
+    BYTES_MAX,
+    CARD,
+    LISTED_FILES,
+    MANIFEST,
+    WEIGHTS,
+    FileEntry,
+    ReleaseManifest,
+)
 from federation.signing import verify_folder
 from model.errors import PrivateWeightsError
 from model.weights_note import require_public_file
@@ -37,6 +45,11 @@ class Release:
     def weights(self) -> Path:
         """The weights file."""
         return self.path / WEIGHTS
+
+    @property
+    def card(self) -> str:
+        """The model card: Markdown with a YAML head."""
+        return (self.path / CARD).read_text(encoding="utf-8", errors="replace")
 
 
 def read_release(

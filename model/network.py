@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Final
 
 import numpy as np
@@ -59,6 +59,10 @@ class EvidenceTensors:
             name: padded(name) for name in ("time", "points", "log_scale", "drift", "appearance", "available")
         }
         return cls(**timed, miss=plain("miss"), keys=plain("keys"), context=plain("context"))
+
+    def to(self, device: torch.device) -> EvidenceTensors:
+        """The same batch on another device."""
+        return EvidenceTensors(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
 
 
 @dataclass(frozen=True)
@@ -242,6 +246,18 @@ class RotoModel:
     def __init__(self, fusion: Fusion, matcher: Matcher | None = None) -> None:
         self.fusion = fusion.eval()
         self.matcher = None if matcher is None else matcher.eval().requires_grad_(False)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks are."""
+        return next(self.fusion.parameters()).device
+
+    def to(self, device: torch.device) -> RotoModel:
+        """The model itself, moved to a device."""
+        self.fusion.to(device)
+        if self.matcher is not None:
+            self.matcher.to(device)
+        return self
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, NDArray[np.float32]]) -> RotoModel:

@@ -213,9 +213,9 @@ def finished_outline(
 def fuse(model: RotoModel, evidence: SpanEvidence, reference: SpanReference) -> tuple[Points, Points]:
     """Run the network on one span: points [T, M, 2] in plate pixels, expected error [T, M] in outline sizes."""
     with torch.no_grad():
-        output = model.fusion(EvidenceTensors.stack([evidence]))
-    points = output.points[0].numpy().astype(np.float64) * reference.size + reference.origin
-    return points, np.exp(output.log_scale[0].numpy().astype(np.float64))
+        output = model.fusion(EvidenceTensors.stack([evidence]).to(model.device))
+    points = output.points[0].cpu().numpy().astype(np.float64) * reference.size + reference.origin
+    return points, np.exp(output.log_scale[0].cpu().numpy().astype(np.float64))
 
 
 def predict_shape(

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from federation.durable import read_bounded, write_atomic
 from federation.errors import ConfigError, FedrotoError
+from model.device import chosen_device
 from model.errors import ModelError, PlateError, PredictionError
 from model.formats import nuke, roto_json
 from model.frames import FrameSource
@@ -100,6 +101,7 @@ def predict_shot(
     colour_space: str | None = None,
     movie_start: int = FIRST_FRAME,
     overwrite: bool = False,
+    device: str = "cpu",
     progress: Progress | None = None,
 ) -> PredictionReport:
     """Predict the in-betweens of an artist's shapes and write them to a new file.
@@ -117,13 +119,15 @@ def predict_shot(
         colour_space: what the plate's files hold (see ``PlateSequence``); None: as they are.
         movie_start: frame number of a movie's first picture.
         overwrite: replace an output that fedroto did not write.
+        device: where the networks run, see ``model.device``.
         progress: called as each shape goes on.
 
     Raises:
         ConfigError: the output is the input, of another kind, or a file that is not ours; ``every`` below 1.
         PlateError: the plate cannot be found or opened.
         FormatError, IngestError: the shapes cannot be read, or are for pictures of another size.
-        PredictionError: not one shape could be predicted (says why for each); nothing is written.
+        PredictionError: not one shape could be predicted (says why for each); nothing is written. Or there is no
+            such device.
         WeightsError: the weights cannot be used.
         FedrotoError: the disk refused; nothing half-written is left.
     """
@@ -133,7 +137,7 @@ def predict_shot(
         shapes_file, width=plate.width, height=plate.height, trust_plate_size=trust_plate_size
     )
     wanted = [drawn.find(name) for name in shapes] if shapes else list(drawn.shapes)
-    model, source = (None, None) if method in CLASSICAL else load_model(weights)
+    model, source = (None, None) if method in CLASSICAL else load_model(weights, device)
     place = method_named(method, model)
     pictures = Pictures(Beyond.around(plate, wanted))
     predicted, reports, rejected = [], [], []
@@ -157,18 +161,20 @@ def predict_shot(
     return PredictionReport(output, tuple(reports), tuple(rejected), problems, method, source)
 
 
-def load_model(weights: Path | None) -> tuple[RotoModel, str]:
+def load_model(weights: Path | None, device: str = "cpu") -> tuple[RotoModel, str]:
     """Load the weights to predict with: a release's folder, a weights file, or None for the package's own.
 
     Raises:
         WeightsError: missing, damaged or of another network.
+        PredictionError: there is no such device.
     """
     path = base_path() if weights is None else weights
     if path.is_dir():
         path = path / RELEASE_WEIGHTS
     found = load(path)
     mark = " (private)" if PRIVATE_KEY in found.metadata else ""
-    return RotoModel.from_tensors(found.tensors), "base weights" if weights is None else f"{path}{mark}"
+    model = RotoModel.from_tensors(found.tensors).to(chosen_device(device))
+    return model, "base weights" if weights is None else f"{path}{mark}"
 
 
 class Beyond:

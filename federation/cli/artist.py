@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import click
 import typer
 
 from federation.cli.options import ColourSpace, MovieStart, studio_home
 from federation.cli.output import Json, progress, show, table
+from federation.cli.predict_list import predict_list, write_report
+from federation.errors import ConfigError
 
 Home = studio_home("The studio's folder: knows the address and the keys.", required=False)
 
@@ -30,10 +33,12 @@ def pull(
     ),
     as_json: bool = Json,
 ) -> None:
-    """Fetch a release, verify its signature, learn of withdrawn ones, and refuse one older than what you hold."""
+    """Fetch a release, verify its signature, learn of withdrawn ones, and refuse one older than what you hold.
+
+    Shows the release's card: what it was trained on, its figures on the public benchmark, its privacy, its limits.
+    """
     from federation.documents import DOCUMENT_BYTES_MAX
     from federation.durable import read_bounded
-    from federation.errors import ConfigError
     from federation.release_client import pull as pull_over_network
     from federation.release_client import pull_folder
     from federation.set_up import load_kit
@@ -69,6 +74,7 @@ def pull(
             "restores": result.release.manifest.restores,
             "withdrawn": {entry.number: entry.reason for entry in result.withdrawn},
             "log_head": None if result.log is None else result.log.head,
+            "card": result.release.card,
         },
         as_json,
         _pulled_text,
@@ -84,17 +90,29 @@ def _pulled_text(done: dict[str, Any]) -> str:
     lines.append(f"release {done['number']}{again} is in {done['path']}; its signature holds")
     if done["log_head"] is not None:
         lines.append(f"log of releases: head {done['log_head'][:16]}, the same for everybody")
+    head, line, body = done["card"].partition("\n---\n")
+    lines += ["", (body if line else head).strip()]  # a YAML head is for programs
     return "\n".join(lines)
 
 
 def predict(
-    plate: str = typer.Argument(
-        ..., help="The plate: shot.####.exr, shot.%04d.exr, a folder, or one file of it."
+    plate: str | None = typer.Argument(
+        None, help="The plate: shot.####.exr, shot.%04d.exr, a folder, or one file of it."
     ),
-    shapes: Path = typer.Option(
-        ..., "--shapes", help="The artist's .nk or .json with two keys or more a shape."
+    shapes: Path | None = typer.Option(
+        None, "--shapes", help="The artist's .nk or .json with two keys or more a shape."
     ),
-    output: Path = typer.Option(..., "-o", "--output", help="File to write; the input is never touched."),
+    output: Path | None = typer.Option(
+        None, "-o", "--output", help="File to write; the input is never touched."
+    ),
+    batch: Path | None = typer.Option(
+        None,
+        "--batch",
+        help='Instead of all three: a list of shots, one {"plate", "shapes", "output"} a line. Run it again to go on.',
+    ),
+    report: Path | None = typer.Option(
+        None, "--report", help="Also write what was done as JSON here, with every frame's confidence."
+    ),
     shape: list[str] | None = typer.Option(None, "--shape", help="Only these shapes; repeat."),
     method: str = typer.Option(
         "model",
@@ -114,32 +132,56 @@ def predict(
     colour_space: str | None = ColourSpace,
     movie_start: int = MovieStart,
     overwrite: bool = typer.Option(False, "--overwrite", help="Replace an output that is there already."),
+    device: str = typer.Option("cpu", help="Where the networks run: cpu, cuda, cuda:N or auto."),
     as_json: bool = Json,
 ) -> None:
-    """Predict the keys between an artist's keys, on the artist's own points, into a node of their own."""
+    """Predict the keys between an artist's keys, on the artist's own points, into a node of their own.
+
+    Ends with 0 where every shape was predicted, 1 where some were not (the rest is written), 2 where the command or
+    the list cannot be understood, 130 where it was stopped.
+    """
     from model.methods import require_method
+
+    settings: dict[str, Any] = {
+        "method": require_method(method),
+        "every": every,
+        "trust_plate_size": trust_plate_size,
+        "colour_space": colour_space,
+        "movie_start": movie_start,
+        "device": device,
+    }
+    weights_file = weights_to_use(release, weights)
+    if batch is not None:
+        if plate is not None or shapes is not None or output is not None or shape:
+            raise ConfigError("--batch names plates, shapes and outputs itself; give it alone")
+        predict_list(batch, weights_file, report, overwrite=overwrite, as_json=as_json, settings=settings)
+        return
     from studio_node.predict_shot import predict_shot
 
     def tell(name: str, done: int, of: int) -> None:
         progress(f"{name}: {done} of {of} frames")
 
     result = predict_shot(
-        plate,
-        shapes,
-        output,
-        method=require_method(method),
-        weights=weights_to_use(release, weights),
+        _given(plate, "PLATE", "argument"),
+        _given(shapes, "--shapes", "option"),
+        _given(output, "--output", "option"),
+        weights=weights_file,
         shapes=tuple(shape or ()),
-        every=every,
-        trust_plate_size=trust_plate_size,
-        colour_space=colour_space,
-        movie_start=movie_start,
         overwrite=overwrite,
         progress=tell,
+        **settings,
     )
+    if report is not None:
+        write_report(report, result)
     show(result, as_json, _prediction_text)
     if result.rejected:
         raise typer.Exit(1)
+
+
+def _given(value: Any, name: str, kind: str) -> Any:
+    if value is None:
+        raise click.MissingParameter(param_hint=f"'{name}'", param_type=kind)
+    return value
 
 
 def weights_to_use(release: Path | None, weights: Path | None) -> Path | None:
@@ -149,7 +191,6 @@ def weights_to_use(release: Path | None, weights: Path | None) -> Path | None:
         ConfigError: both are given.
         ReleaseError: the release was changed since it was pulled, or was never pulled.
     """
-    from federation.errors import ConfigError
     from federation.held_releases import verified_release
 
     if release is not None and weights is not None:

@@ -5,6 +5,7 @@ import shutil
 import pytest
 
 from federation import durable, held_releases, keys
+from federation.cli.main import main
 from federation.errors import FedrotoError, ReleaseError
 from federation.held_releases import HeldReleases, verified_release
 from federation.release_client import pull_folder
@@ -32,11 +33,13 @@ class Coordinator:
             )
         (self.root / "log.json").write_bytes(log.to_bytes(self.key))
 
-    def release(self, number, *, text="", folder="", **changes):
+    def release(self, number, *, text="", folder="", card=None, **changes):
         path = self.root / (folder or f"{number:04d}")
         path.mkdir()
         for name in LISTED_FILES:
             (path / name).write_text(f"{name} of {number} {text}")
+        if card is not None:
+            (path / "README.md").write_text(card)
         fields = {
             "schema": "fedroto.release/1",
             "federation": "north",
@@ -336,3 +339,25 @@ def test_another_signed_release_than_the_one_in_the_log_is_refused(coordinator, 
     other = coordinator.release(1, text="changed", folder="other")
     with pytest.raises(ReleaseError, match="the coordinator's log says"):
         pull_folder(other, coordinator.public, home)
+
+
+def test_pull_shows_the_card_of_what_it_took_in(tmp_path, monkeypatch, capsys):
+    coordinator = Coordinator(tmp_path)
+    card = "---\nrelease: 1\n---\n\n# Release 1 of north\n\nA draft is a draft.\n"
+    source = coordinator.release(1, card=card)
+    (tmp_path / "key.pub").write_bytes(coordinator.public)
+    command = [
+        "pull",
+        str(tmp_path / "held"),
+        "--from",
+        str(source),
+        "--release-key",
+        str(tmp_path / "key.pub"),
+    ]
+    monkeypatch.setattr("sys.argv", ["fedroto", *command])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    said = capsys.readouterr().out
+    assert ended.value.code == 0
+    assert said.endswith("# Release 1 of north\n\nA draft is a draft.\n")
+    assert "release: 1" not in said

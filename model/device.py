@@ -1,0 +1,32 @@
+"""Where the networks run: the processor, or a graphics card that this torch can use."""
+
+from __future__ import annotations
+
+import torch
+
+from model.errors import PredictionError
+
+
+def chosen_device(name: str) -> torch.device:
+    """The device of a name.
+
+    Args:
+        name: ``cpu``, ``cuda``, ``cuda:N``, or ``auto``: the first card where there is one, else the processor.
+
+    Raises:
+        PredictionError: there is no such device here.
+    """
+    cards = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if name == "auto":
+        return torch.device("cuda" if cards else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise PredictionError(f"{name!r} names no device; choose cpu, cuda, cuda:N or auto")
+    if device.type == "cuda" and (device.index or 0) >= cards:
+        raise PredictionError(
+            f"torch {torch.__version__} finds {cards} graphics card(s) here, so there is no {name}; choose cpu or auto"
+        )
+    return device

@@ -22,6 +22,7 @@ from model.keyframes import FloatArray, Keyed, default_slopes, evaluate, frozen_
 from model.transforms import AnyTransform, combined
 
 ShapeKind = Literal["bezier", "bspline", "polygon"]
+PREDICTION_LAYER = "fedroto_pred"  # the layer of a shape file that holds predicted shapes
 KeySource = Literal["artist", "predicted", "baked"]
 
 

@@ -128,6 +128,22 @@ def write_png(path: Path, display: NDArray[np.uint8]) -> None:
     _write(path, _uint8(display), "png", oiio.UINT8, "")
 
 
+def write_matte(path: Path, matte: NDArray[np.float32]) -> None:
+    """Write a matte [H, W], 0..1, that appears whole or not at all: half float EXR (channel A) or 16-bit grey PNG.
+
+    Raises:
+        PlateError: another ending, shape or type, or the disk refused.
+    """
+    if matte.dtype != np.float32 or matte.ndim != 2:
+        raise PlateError(f"a matte is float32 [height, width], not {matte.dtype} {matte.shape}")
+    if path.suffix.lower() == ".exr":
+        _write(path, matte[..., None], "openexr", oiio.HALF, "zip")
+    elif path.suffix.lower() == ".png":
+        _write(path, matte[..., None], "png", oiio.UINT16, "")
+    else:
+        raise PlateError(f"{path.name}: mattes are written as .exr or .png")
+
+
 def write_jpg(path: Path, display: NDArray[np.uint8], *, quality: int = 95) -> None:
     """Write a display-referred picture uint8 [H, W, 3] as a JPEG that appears whole or not at all.
 
@@ -210,9 +226,11 @@ def _channels(path: Path, file: Any, header: PictureHeader, sample: Sample) -> N
 
 
 def _write(path: Path, pixels: NDArray[Any], kind: str, sample: Any, compression: str) -> None:
-    if pixels.ndim != 3 or pixels.shape[2] != 3:
+    if pixels.ndim != 3 or pixels.shape[2] not in (1, 3):
         raise PlateError(f"{path.name}: a picture is [height, width, 3], not {pixels.shape}")
-    spec = oiio.ImageSpec(pixels.shape[1], pixels.shape[0], 3, sample)
+    spec = oiio.ImageSpec(pixels.shape[1], pixels.shape[0], pixels.shape[2], sample)
+    if pixels.shape[2] == 1:
+        spec.channelnames = ("A" if kind == "openexr" else "Y",)
     if compression:
         spec.attribute("Compression", compression)
     temporary = temporary_beside(path)

@@ -19,7 +19,8 @@ from federation.durable import read_bounded, write_atomic
 from federation.errors import ConfigError, FedrotoError
 from model.device import chosen_device
 from model.errors import ModelError, PlateError, PredictionError
-from model.formats import nuke, roto_json
+from model.formats import nuke, roto_json, silhouette
+from model.formats.registry import JSON, NUKE_FAMILY, SILHOUETTE, WRITABLE, format_of
 from model.frames import FrameSource
 from model.keyframes import Keyed, default_slopes
 from model.methods import CLASSICAL, Method, method_named
@@ -108,9 +109,9 @@ def predict_shot(
 
     Args:
         plates: the plate: a pattern, a folder or a file (``find_sequence``).
-        shapes_file: the artist's keys, ``.nk`` or ``.json``.
-        output: the file to write, ``.nk`` or ``.json``. A Nuke script from a Nuke script is the artist's, byte by
-            byte, with new Roto nodes added.
+        shapes_file: the artist's keys, in any format that is read.
+        output: the file to write, in any format. A Nuke script from a Nuke script is the artist's, byte by byte, with
+            new Roto nodes added; a Silhouette file from one likewise, with a new layer.
         method: how to place the frames between the keys, see ``model.methods``.
         weights: a release's folder, a weights file, or None for the base weights of the package.
         shapes: paths or names of the shapes to predict; none for all.
@@ -281,8 +282,8 @@ def _told(progress: Progress | None, path: str) -> Callable[[int, int], None] | 
 def _check_output(output: Path, shapes_file: Path, every: int, overwrite: bool) -> None:
     if every < 1:
         raise ConfigError(f"a predicted key on every {every}th frame cannot be; give 1 or more")
-    if output.suffix.lower() not in (".nk", ".json"):
-        raise ConfigError(f"{output} is neither a Nuke script (.nk) nor fedroto's own shapes (.json)")
+    if output.suffix.lower() not in WRITABLE:
+        raise ConfigError(f"{output} has none of the endings of shape files: {', '.join(WRITABLE)}")
     if not output.parent.is_dir():
         raise ConfigError(f"the folder {output.parent} does not exist; make it or name another")
     if not output.exists():
@@ -298,16 +299,21 @@ def _check_output(output: Path, shapes_file: Path, every: int, overwrite: bool) 
 def _is_ours(path: Path) -> bool:
     """Whether a file is a former prediction, which may be replaced."""
     data = read_bounded(path, SHAPE_BYTES_MAX)
-    return nuke.ARTIST_KEYS_KNOB.encode() in data or b'"predicted"' in data
+    signs = (nuke.ARTIST_KEYS_KNOB, '"predicted"', silhouette.PREDICTED_NOTE)
+    return any(sign.encode() in data for sign in signs)
 
 
 def _written(output: Path, shapes_file: Path, drawn: ShapeSet, predicted: list[Shape]) -> bytes:
     """The bytes of the output file."""
-    if output.suffix.lower() == ".json":
+    kind, source = output.suffix.lower(), shapes_file.suffix.lower()
+    if kind in JSON.suffixes:
         by_path = {shape.path: shape for shape in predicted}
         every_shape = tuple(by_path.get(shape.path, shape) for shape in drawn.shapes)
         return roto_json.dumps(replace(drawn, shapes=every_shape)).encode()
-    if shapes_file.suffix.lower() == ".nk":
+    if kind in NUKE_FAMILY and source in NUKE_FAMILY:
         data = read_bounded(shapes_file, SHAPE_BYTES_MAX)
         return nuke.add_prediction(data, predicted, height=drawn.height, width=drawn.width)
-    return nuke.dumps(replace(drawn, shapes=tuple(predicted)), f"Roto1{nuke.PREDICTION_SUFFIX}")
+    if kind in SILHOUETTE.suffixes and source in SILHOUETTE.suffixes:
+        return silhouette.add_prediction(read_bounded(shapes_file, SHAPE_BYTES_MAX), predicted)
+    name = f"Roto1{nuke.PREDICTION_SUFFIX}"
+    return format_of(output, reading=False).dumps(replace(drawn, shapes=tuple(predicted)), name)

@@ -16,10 +16,10 @@ from typing import Self
 
 from federation.errors import IngestError
 from model.errors import ModelError
+from model.formats.registry import JSON, READABLE
 from studio_node.movies import FIRST_FRAME, is_movie
 from studio_node.sequences import PLATE_EXTENSIONS, FileSequence, find_sequence
 
-SHAPE_EXTENSIONS = frozenset({".nk", ".json"})
 APPROVED_STEM = "shapes"
 DEPTH_MAX = 12
 _SHOT_NAME = re.compile(r"\w[\w.\- ]{0,119}")
@@ -161,18 +161,20 @@ def _walk(sources: Iterable[Path]) -> Iterable[tuple[Path, list[Path], bool]]:
 
 
 def _shape_files(files: list[Path]) -> list[Path]:
-    """Return the files that may be the folder's approved shapes: the ones called so, else scripts, else JSON."""
-    found = [path for path in files if path.suffix.lower() in SHAPE_EXTENSIONS]
+    """Return the files that may be the folder's approved shapes: the ones called so, else an artist's, else JSON."""
+    found = [path for path in files if path.suffix.lower() in READABLE]
     approved = [path for path in found if path.stem.lower() == APPROVED_STEM]
-    scripts = [path for path in found if path.suffix.lower() == ".nk"]
-    return approved or scripts or found
+    artists = [path for path in found if path.suffix.lower() not in JSON.suffixes]
+    return approved or artists or found
 
 
 def _shot_in(
     folder: Path, shape_files: list[Path], has_plates: bool, prefix: str, movie_start: int
 ) -> ShotFolder:
     if not shape_files:
-        raise IngestError("there are plates but no shapes; put the approved shapes beside them as shapes.nk")
+        raise IngestError(
+            "there are plates but no shapes; put the approved shapes beside them, as shapes.nk or shapes.fxs"
+        )
     if len(shape_files) > 1:
         listed = ", ".join(path.name for path in shape_files)
         raise IngestError(

@@ -20,7 +20,7 @@ from model.formats import nuke
 from model.frames import FrameSource
 from model.matcher import Matcher
 from model.predict import SHAPE_SAMPLES, SHAPE_SAMPLES_PER_SEGMENT
-from model.shapes import Shape, ShapeSet
+from model.shapes import PREDICTION_LAYER, Shape, ShapeSet
 from model.windows import GAPS, WINDOW_POINTS, Window, cut_windows
 from studio_node.catalogue import ShapeEntry
 
@@ -132,8 +132,9 @@ def unusable_reason(shape: Shape, frames: FrameSource) -> str | None:
 
 
 def is_prediction(shape: Shape) -> bool:
-    """Whether a shape lies in a node that a prediction was written to."""
-    return _PREDICTION.fullmatch(shape.path.rpartition(":")[0]) is not None
+    """Whether a shape lies in a node or a layer that a prediction was written to."""
+    node, _, place = shape.path.rpartition(":")
+    return _PREDICTION.fullmatch(node) is not None or PREDICTION_LAYER in place.split("/")[:-1]
 
 
 def _shares(shapes: list[Shape], windows: int, rng: np.random.Generator) -> list[tuple[Shape, int]]:

@@ -100,7 +100,7 @@ def predict(
         None, help="The plate: shot.####.exr, shot.%04d.exr, a folder, or one file of it."
     ),
     shapes: Path | None = typer.Option(
-        None, "--shapes", help="The artist's .nk or .json with two keys or more a shape."
+        None, "--shapes", help="The artist's .nk, .gizmo, .fxs or .json with two keys or more a shape."
     ),
     output: Path | None = typer.Option(
         None, "-o", "--output", help="File to write; the input is never touched."

@@ -27,6 +27,7 @@ from federation.cli import (
     releases,
     rotation,
     rounds,
+    shapes,
     status,
     studio,
     tune,
@@ -61,6 +62,7 @@ app.add_typer(studio.egress_app, name="egress")
 app.add_typer(coordinator.app, name="coordinator")
 app.add_typer(rounds.app, name="round")
 app.add_typer(plates.app, name="plates")
+app.add_typer(shapes.app, name="shapes")
 app.add_typer(model.app, name="model")
 
 

@@ -18,11 +18,11 @@ from model.formats.nuke_script import ROTO_CLASSES, RotoNode, read_script
 from model.formats.nuke_shapes import ShapeReader
 from model.formats.nuke_text import VERSION, NodeText, unique_names, word
 from model.formats.tcl import Warnings, nested, quoted
-from model.shapes import Shape, ShapeSet
+from model.shapes import PREDICTION_LAYER, Shape, ShapeSet
+from model.transforms import Affine
 
 ARTIST_KEYS_KNOB = "fedroto_artist_keys"  # JSON in a node of ours: shape name -> frames that the artist keyed
 PREDICTION_SUFFIX = "_fedroto"
-PREDICTION_LAYER = "fedroto_pred"
 _BESIDE = (110, 0)  # where a new node lies in the node graph, seen from the original
 
 
@@ -93,6 +93,24 @@ def loads(data: bytes, *, height: int | None = None, width: int | None = None) -
         strokes=tuple(reader.strokes),
         splines={path: spline for path, spline in reader.splines.items() if path not in fixed},
     )
+
+
+def own_size(data: bytes) -> tuple[int, int] | None:
+    """The width and height of a script's own format, or None where it does not say."""
+    script = read_script(data)
+    return None if script.width is None or script.height is None else (script.width, script.height)
+
+
+def losses(shape: Shape) -> list[str]:
+    """What a script cannot say of a shape."""
+    lost = []
+    if shape.kind == "polygon":
+        lost.append("that it is a polygon: it becomes a Bezier without tangents")
+    if any(isinstance(t, Affine) for t in shape.transforms):
+        lost.append("the matrices of its layers: their motion goes into the points, a key on every frame")
+    if shape.key_confidence is not None:
+        lost.append("how sure its predicted keys are")
+    return lost
 
 
 def _with_sources(shapes: list[Shape], node: RotoNode) -> list[Shape]:
@@ -231,16 +249,7 @@ def dumps(shapes: ShapeSet, node_name: str = "Roto1", *, with_root: bool = True)
     Raises:
         ShapeError: coordinates beyond float32.
     """
-    predicted = any("predicted" in s.key_sources for s in shapes.shapes)
-    node = NodeText(
-        name=node_name,
-        layer=PREDICTION_LAYER if predicted else None,
-        shapes=shapes.shapes,
-        width=shapes.width,
-        height=shapes.height,
-        predicted=predicted,
-        knobs=_prediction_knobs(shapes.shapes) if predicted else (),
-    ).render()
+    node = _own_node(shapes, node_name, 0)
     head = b"set cut_paste_input [stack 0]\n" + VERSION + b"\n"
     if not with_root:
         return head + b"push $cut_paste_input\n" + node
@@ -252,3 +261,28 @@ def dumps(shapes: ShapeSet, node_name: str = "Roto1", *, with_root: bool = True)
     if shapes.last_frame is not None:
         knobs.append(b"last_frame %d" % shapes.last_frame)
     return head + b"Root {\n" + b"".join(b" " + k + b"\n" for k in knobs) + b"}\n" + node
+
+
+def dumps_gizmo(shapes: ShapeSet, name: str) -> bytes:
+    """A gizmo with one Roto node that holds these shapes. A gizmo has no format and no frame range of its own.
+
+    Raises:
+        ShapeError: coordinates beyond float32.
+    """
+    head = b"%s\nGizmo {\n name %s\n}\n Input {\n  inputs 0\n  name Input1\n }\n" % (VERSION, word(name))
+    return head + _own_node(shapes, "Roto1", 1) + b" Output {\n  name Output1\n }\nend_group\n"
+
+
+def _own_node(shapes: ShapeSet, name: str, indent: int) -> bytes:
+    """A Roto node for a file of ours; predicted keys are marked."""
+    predicted = any("predicted" in s.key_sources for s in shapes.shapes)
+    return NodeText(
+        name=name,
+        layer=PREDICTION_LAYER if predicted else None,
+        shapes=shapes.shapes,
+        width=shapes.width,
+        height=shapes.height,
+        predicted=predicted,
+        knobs=_prediction_knobs(shapes.shapes) if predicted else (),
+        indent=indent,
+    ).render()

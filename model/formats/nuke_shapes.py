@@ -164,10 +164,11 @@ class ShapeReader:
         scalars = element.transform
         if _stands_still(scalars):
             return (), ()
-        curves = [self._curve(s, element.start) for s in scalars]
+        start = min((s.frames[0] for s in scalars if s.frames), default=0.0)  # no key where nothing has one
+        curves = [self._curve(s, element.start, start) for s in scalars]
 
         def place(index: int, default: float) -> Keyed:
-            return curves[index] if index < len(curves) else Keyed.constant(default)
+            return curves[index] if index < len(curves) else Keyed.constant(default, start)
 
         reasons = tuple(
             f"the transform of {element.name} is driven by an expression ({s.expression})"
@@ -218,9 +219,9 @@ class ShapeReader:
         last = end if kind in (_LIFETIME_START_TO, _LIFETIME_RANGE) else None
         return Lifetime(first, start if kind == _LIFETIME_SINGLE else last, visibility)
 
-    def _curve(self, scalar: Scalar, start: int) -> Keyed:
+    def _curve(self, scalar: Scalar, start: int, at_frame: float = 0.0) -> Keyed:
         try:
-            return scalar.keyed()
+            return scalar.keyed(at_frame)
         except KeyframeError as error:
             raise error_at(self.data, start, str(error)) from error
 

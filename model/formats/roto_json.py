@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from importlib.resources import files
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -74,6 +75,13 @@ def loads(text: str) -> ShapeSet:
         raise FormatError(str(error)) from error
     top.nothing_else()
     return shapes
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of these files (draft 2020-12). What it cannot say, as lists of one length, ``loads`` checks."""
+    text = files("model.formats").joinpath("roto_json.schema.json").read_text(encoding="utf-8")
+    schema: dict[str, Any] = json.loads(text)
+    return schema
 
 
 def _shape_document(shape: Shape) -> dict[str, Any]:

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 
 from model.errors import FormatError, NoRotoError
 from model.formats import silhouette_text
-from model.formats.silhouette_shapes import FRAME_MAX, ShapeReader
+from model.formats.silhouette_shapes import FRAME_MAX, NOTES, ShapeReader
 from model.formats.silhouette_space import Space
-from model.formats.silhouette_text import PREDICTION_LAYER
 from model.formats.xml_tree import Element, parse
-from model.shapes import Shape, ShapeSet
+from model.shapes import PREDICTION_LAYER, Shape, ShapeSet
 
 SIDE_MAX = 1_000_000  # px
+PREDICTED_NOTE = NOTES["predicted"]
 _CLOSING = re.compile(rb"</Silhouette\s*>\s*(<!--(?:[^-]|-(?!-))*-->\s*)*\Z")
 _UNSAFE = re.compile(r"[^\x00-\x7f]")
 
@@ -71,8 +71,9 @@ def dumps(shapes: ShapeSet) -> bytes:
     Raises:
         ShapeError: a curve too long to be written out.
     """
-    first = shapes.first_frame or 0
-    last = shapes.last_frame if shapes.last_frame is not None else first
+    keys = [frame for shape in shapes.shapes for frame in shape.key_frames] or [0]
+    first = min(keys) if shapes.first_frame is None else shapes.first_frame
+    last = max(first, max(keys) if shapes.last_frame is None else shapes.last_frame)
     space = Space(shapes.width, shapes.height, shapes.pixel_aspect, first)
     drawn = [s for s in shapes.shapes if "predicted" not in s.key_sources]
     predicted = [s for s in shapes.shapes if "predicted" in s.key_sources]
@@ -84,11 +85,6 @@ def dumps(shapes: ShapeSet) -> bytes:
     lines = [*silhouette_text.render(drawn, space)]
     lines += silhouette_text.render(predicted, space, layer=PREDICTION_LAYER)
     return _bytes(head + "".join(lines) + "</Silhouette>\n")
-
-
-def losses(shapes: ShapeSet) -> tuple[str, ...]:
-    """What of these shapes the file cannot say, each with the shape it is about."""
-    return tuple(f"{s.path}: {lost}" for s in shapes.shapes for lost in silhouette_text.losses(s))
 
 
 def add_prediction(data: bytes, predictions: Sequence[Shape], *, layer: str = PREDICTION_LAYER) -> bytes:

@@ -21,8 +21,9 @@ from model.keyframes import FloatArray, Keyed
 from model.shapes import Shape
 from model.transforms import Affine, AnyTransform
 
-PREDICTION_LAYER = "fedroto_pred"
 _OUTLINE, _PREDICTED_OUTLINE = (1.0, 0.0, 0.0), (1.0, 0.5, 0.0)
+# What Nuke writes with every shape, of paint tools and views, and of open splines' widths where there is none.
+_OF_NO_MATTER = frozenset({"osw", "osf", "str", "sb", "spx", "spy", "tt", "nv", "view1", "src"})
 _SPAN_MAX = 1_000_000  # frames over which something that moves is written out
 _INDENT = "  "
 
@@ -69,8 +70,10 @@ def losses(shape: Shape) -> list[str]:
         lost.append("the shape itself: Silhouette takes none with a single point")
     if shape.key_confidence is not None:
         lost.append("how sure its predicted keys are")
-    known = {"bm", "inv", "mbo", "ro", "go", "bo", STROKE_WIDTH, CATMULLROM}
-    others = sorted(name for name, _ in shape.attributes if name not in known)
+    written = {"bm", "inv", "mbo", "ro", "go", "bo", STROKE_WIDTH, CATMULLROM}
+    others = sorted(name for name, _ in shape.attributes if name not in written | _OF_NO_MATTER)
+    if not shape.closed and "osw" in dict(shape.attributes):
+        lost.append("the width of its open spline")
     if others:
         lost.append(f"attributes of other programs: {', '.join(others)}")
     if dict(shape.attributes).get("bm", Keyed.constant(0.0)).values[0] not in MODES.values():

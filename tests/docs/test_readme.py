@@ -33,7 +33,7 @@ def test_readme_demo_command_exists():
 def test_every_command_that_the_documents_name_exists():
     texts = [README, *(path.read_text() for path in (ROOT / "docs").rglob("*.md"))]
     code = [part for text in texts for part in re.findall(r"```.*?```|`[^`]+`", text, re.DOTALL)]
-    groups = "studio|coordinator|ledger|egress|plates|model|round"
+    groups = "studio|coordinator|ledger|egress|plates|model|round|shapes"
     named = {
         tuple(match.split())
         for part in code

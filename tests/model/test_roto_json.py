@@ -3,6 +3,7 @@
 import contextlib
 import json
 
+import jsonschema
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -12,7 +13,7 @@ from model.errors import FormatError
 from model.formats import roto_json
 from model.keyframes import Keyed
 from model.shapes import Lifetime, Shape, ShapeSet
-from model.transforms import Transform
+from model.transforms import Affine, Transform
 
 numbers = st.floats(-1e6, 1e6, allow_subnormal=True)
 names = st.text(min_size=1, max_size=8).filter(lambda t: t.isprintable())
@@ -37,7 +38,7 @@ def shapes(draw):
     keys = len(block.frames)
     first, last = sorted(draw(st.tuples(numbers, numbers)))
     born, dies = draw(st.sampled_from([None, first])), draw(st.sampled_from([None, last]))
-    sources = draw(st.lists(st.sampled_from(["artist", "predicted"]), min_size=keys, max_size=keys))
+    sources = draw(st.lists(st.sampled_from(["artist", "predicted", "baked"]), min_size=keys, max_size=keys))
     confidence = draw(st.none() | st.lists(st.floats(0, 1), min_size=keys, max_size=keys))
     parts = st.tuples(curves((2,)), curves((2,)), curves(), curves((2,)))
     return Shape(
@@ -49,7 +50,9 @@ def shapes(draw):
         kind=draw(st.sampled_from(["bezier", "bspline", "polygon"])),
         closed=draw(st.booleans()),
         feather=draw(st.none() | curves((points, 3, 2))),
-        transforms=tuple(Transform(*p) for p in draw(st.lists(parts, max_size=2))),
+        transforms=tuple(
+            draw(st.lists(parts.map(lambda p: Transform(*p)) | curves((2, 3)).map(Affine), max_size=2))
+        ),
         lifetime=Lifetime(born, dies, draw(st.none() | curves())),
         opacity=draw(curves(low=0, high=1)),
         key_sources=tuple(sources),
@@ -183,3 +186,40 @@ def test_a_file_cut_or_changed_anywhere_gives_a_result_or_a_format_error(data):
     spoilt = text[:at] + piece + text[at + width :]
     with contextlib.suppress(FormatError):
         roto_json.loads(spoilt)
+
+
+SCHEMA = jsonschema.Draft202012Validator(roto_json.json_schema())
+
+
+@given(shape_sets())
+@settings(max_examples=20, deadline=None)
+def test_the_schema_takes_whatever_we_write(drawn):
+    SCHEMA.validate(json.loads(roto_json.dumps(drawn)))
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda d: d.pop("width"),
+        lambda d: d.update(width=0),
+        lambda d: d.update(extra=1),
+        lambda d: d.update(schema="fedroto.shapes/2"),
+        lambda d: d["shapes"][0].pop("lifetime"),
+        lambda d: d["shapes"][0].update(kind="nurbs"),
+        lambda d: d["shapes"][0].update(keys=[]),
+        lambda d: d["shapes"][0]["keys"][0].update(source="nobody"),
+        lambda d: d["shapes"][0]["keys"][0].update(confidence=2),
+        lambda d: d["shapes"][0]["keys"][0]["points"][0].pop(),
+        lambda d: d["shapes"][0]["keys"][0]["points"][0][1].append(3),
+        lambda d: d["shapes"][0].update(transforms=[{"pivot": d["shapes"][0]["opacity"]}]),
+        lambda d: d["shapes"][0].update(attributes=[["bm"]]),
+        lambda d: d["shapes"][0]["opacity"].update(values=["1"]),
+    ],
+)
+def test_the_schema_refuses_what_we_refuse(spoil):
+    document = json.loads(roto_json.dumps(simple()))
+    SCHEMA.validate(document)
+    spoil(document)
+    assert not SCHEMA.is_valid(document)
+    with pytest.raises(FormatError):
+        roto_json.loads(json.dumps(document))

@@ -32,6 +32,7 @@ from studio_node.ingest import LOCK_FILE, ingest
 from studio_node.ledger import Reservation
 from studio_node.packs import PackReader
 from studio_node.pictures import write_exr
+from studio_node.shape_conversion import convert
 from studio_node.shot_windows import KEY_WEIGHT, CutRecipe, approved_outlines, unusable_reason
 
 RECIPE = CutRecipe(windows=2, gaps=(2, 6))
@@ -276,6 +277,16 @@ def test_shapes_may_come_as_json(run, show):
     show[0].approved_file.unlink()
     show[0].truth_file.rename(show[0].folder / "shapes.json")
     assert [shot.name for shot in run().shots] == ["sh001", "sh002"]
+
+
+@pytest.mark.parametrize("ending", [".gizmo", ".fxs"])
+def test_shapes_may_come_in_any_artists_format(run, show, ending):
+    scripts = [shot.folder / "shapes.nk" for shot in show]
+    for script in scripts:
+        convert(script, script.with_suffix(ending))
+        script.unlink()
+    report = run()
+    assert (report.rejected, report.shapes, report.keyframes) == ((), 2, 18)
 
 
 def test_shapes_for_pictures_of_another_size_are_refused_unless_the_plate_is_trusted(run, show):

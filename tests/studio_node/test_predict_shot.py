@@ -15,12 +15,16 @@ from model.errors import (
     ShapeError,
     WeightsError,
 )
-from model.formats import nuke, roto_json
+from model.formats import nuke, roto_json, silhouette
+from model.frames import ArrayFrames
 from model.keyframes import Keyed
 from model.methods import METHODS
 from model.shapes import Shape, ShapeSet
 from model.transforms import Transform
 from studio_node.predict_shot import predict_shot
+from studio_node.shape_conversion import convert
+from studio_node.shape_files import read_shape_file
+from studio_node.shot_windows import is_prediction, unusable_reason
 from studio_node.written_shots import WrittenShot
 
 HEIGHT = 56
@@ -157,6 +161,42 @@ def test_json_in_may_become_a_script_out(predict, shot, tmp_path):
     (shape,) = _shapes(predict("out.nk", shapes_file=source).output).shapes
     assert shape.key_frames == tuple(range(1001, 1010))
     assert "predicted" in shape.key_sources
+
+
+def test_a_silhouette_file_comes_back_with_predicted_keys_in_a_layer_of_their_own(predict, shot, tmp_path):
+    artist = tmp_path / "artist.fxs"
+    convert(shot.artist_file, artist, height=HEIGHT)
+    report = predict("out.fxs", shapes_file=artist)
+    before, after = artist.read_bytes(), report.output.read_bytes()
+    end = before.rindex(b"</Silhouette>")
+    assert (after[:end], after[-len(before) + end :]) == (before[:end], before[end:])
+    shapes = silhouette.loads(after).shapes.shapes
+    (drawn,) = [s for s in shapes if "fedroto_pred" not in s.path]
+    (predicted,) = [s for s in shapes if s.path.startswith("fedroto_pred/")]
+    assert drawn == silhouette.loads(before).shapes.shapes[0]
+    keys = dict(zip(predicted.frames.astype(int).tolist(), predicted.key_sources, strict=True))
+    assert keys == {f: "artist" if f in shot.artist_keys else "predicted" for f in range(1001, 1010)}
+    for key in shot.artist_keys:
+        np.testing.assert_allclose(predicted.at(key), drawn.at(key), atol=1e-6)
+    again = predict("out.fxs", shapes_file=artist)  # a former prediction may be replaced
+    assert again.output.read_bytes() == after
+    assert unusable_reason(
+        predicted, ArrayFrames([np.zeros((HEIGHT, 72, 3), np.uint8)] * 9, first_frame=1001)
+    ).startswith("its keys are predicted")
+    assert is_prediction(replace(predicted, key_sources=()))  # even where the note was lost
+
+
+@pytest.mark.parametrize(
+    ("source", "output"), [(".gizmo", ".gizmo"), (".gizmo", ".nk"), (".fxs", ".nk"), (".nk", ".fxs")]
+)
+def test_every_format_of_artists_is_taken_and_given(predict, shot, tmp_path, source, output):
+    artist = tmp_path / f"artist{source}"
+    convert(shot.artist_file, artist, height=HEIGHT)
+    report = predict(f"out{output}", shapes_file=artist)
+    found = read_shape_file(report.output, width=72, height=HEIGHT).shapes
+    (predicted,) = [s for s in found.shapes if "predicted" in s.key_sources]
+    assert predicted.key_frames == tuple(range(1001, 1010))
+    assert len(found.shapes) == (1 if source == ".fxs" or output == ".fxs" else 2)
 
 
 def test_predicting_again_starts_from_the_artists_keys_alone(predict, tmp_path):
@@ -324,7 +364,7 @@ def _refuse(folder):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"output": "out.fxs"}, "neither a Nuke script"),
+        ({"output": "out.docx"}, "none of the endings"),
         ({"every": 0}, "every 0th frame"),
     ],
 )

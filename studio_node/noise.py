@@ -12,22 +12,21 @@ import os
 import numpy as np
 from numpy.typing import NDArray
 
-_DRAWS = 4
-"""Independent Gaussian draws that are summed for one value, against attacks on a single draw's floating point."""
 
+def gaussian(count: int, standard_deviation: float, grid: float) -> NDArray[np.float64]:
+    """Draw discrete Gaussian noise: whole steps of a grid, so that no bit of it comes from floating-point rounding.
 
-def gaussian(count: int, standard_deviation: float) -> NDArray[np.float64]:
-    """Draw Gaussian noise.
+    Guarantee: independent values ``k * grid``, k whole, with probability proportional to ``exp(-(k * grid)^2 /
+    (2 standard_deviation^2))``, each within a statistical distance of 2^-50 (probabilities of acceptance are rounded
+    to 53 bits). Added to sums of whole steps below 2^53 the result is exact.
 
-    Guarantee: independent values from N(0, standard_deviation^2) up to float64 rounding. Floating-point attacks on
-    the noise are made harder (four draws are summed, the release is rounded to a public grid), not excluded.
-
-    Source: Box and Muller (1958) on 53-bit uniforms; the sum of four draws over two after Holohan and Braghin,
-    "Secure random sampling in differential privacy" (2021), section 5.
+    Source: Canonne, Kamath, Steinke, "The discrete Gaussian for differential privacy" (2020), algorithm 3. Its Rényi
+    divergences at a shift by whole steps are those of the Gaussian (their theorem 4 and its proof).
 
     Args:
         count: number of values.
         standard_deviation: 0 draws zeros (research mode).
+        grid: a power of two, so that multiples of it are exact.
 
     Returns:
         float64 [count].
@@ -36,14 +35,45 @@ def gaussian(count: int, standard_deviation: float) -> NDArray[np.float64]:
         raise ValueError(f"standard_deviation is {standard_deviation}, expected a finite number of 0 or more")
     if standard_deviation == 0:
         return np.zeros(count)
-    pairs = (count + 1) // 2
-    total = np.zeros(2 * pairs)
-    for _ in range(_DRAWS):
-        radius = np.sqrt(-2.0 * np.log(_uniform(pairs)))
-        angle = 2.0 * np.pi * _uniform(pairs)
-        total[:pairs] += radius * np.cos(angle)
-        total[pairs:] += radius * np.sin(angle)
-    return np.asarray(total[:count] * (standard_deviation / math.sqrt(_DRAWS)))
+    if math.frexp(grid)[0] != 0.5:
+        raise ValueError(f"grid is {grid}, expected a power of two")
+    drawn = np.zeros(0)
+    while drawn.size < count:
+        drawn = np.concatenate([drawn, _accepted(2 * (count - drawn.size) + 64, standard_deviation / grid)])
+    return drawn[:count] * grid
+
+
+def _accepted(count: int, deviation: float) -> NDArray[np.float64]:
+    """Propose ``count`` whole numbers from a discrete Laplace distribution and return those that are accepted."""
+    scale = math.floor(deviation) + 1
+    words = _words(count)
+    words = words[words <= np.uint64(2**64 - 1 - 2**64 % scale)]  # without modulo bias
+    rest = (words % np.uint64(scale)).astype(np.float64)
+    rest = rest[_happens(np.exp(-rest / scale))]
+    size = rest + scale * _geometric(rest.size)
+    negative = _happens(np.full(size.size, 0.5))
+    kept = ~(negative & (size == 0))  # there is one zero
+    proposed = np.where(negative, -size, size)[kept]
+    likely = np.exp(-((np.abs(proposed) - deviation**2 / scale) ** 2) / (2 * deviation**2))
+    return np.asarray(proposed[_happens(likely)], np.float64)
+
+
+def _geometric(count: int) -> NDArray[np.float64]:
+    """Draw how often in a row an event of probability 1/e happens."""
+    times = np.zeros(count)
+    going = np.arange(count)
+    while going.size:
+        going = going[_happens(np.full(going.size, math.exp(-1)))]
+        times[going] += 1
+    return times
+
+
+def _happens(probability: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Draw events: each happens with its own probability, rounded to 53 bits and down to 2^-64."""
+    words = _words(probability.size)
+    certain = probability >= 1
+    threshold = np.where(certain, 0.0, probability) * 2.0**64
+    return np.asarray((words < threshold.astype(np.uint64)) | certain)
 
 
 def poisson_sample(count: int, sample_rate: float) -> list[int]:
@@ -78,11 +108,6 @@ def _below(bound: int) -> int:
     while (word := int.from_bytes(os.urandom(8), "little")) >= limit:
         pass
     return word % bound
-
-
-def _uniform(count: int) -> NDArray[np.float64]:
-    """Draw from (0, 1] with 53 bits."""
-    return np.asarray(((_words(count) >> np.uint64(11)) + np.uint64(1)) * 2.0**-53, np.float64)
 
 
 def _words(count: int) -> NDArray[np.uint64]:

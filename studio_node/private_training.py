@@ -28,6 +28,8 @@ from federation.plan import PrivacyConstants, UpdateBounds
 from model.errors import ModelError
 from studio_node.noise import draw_indices, gaussian, poisson_sample
 
+GRID_BITS = 30
+"""A shot's gradient is cut to whole steps of about 2^-30 of the clipping norm; sums of them stay far below 2^53."""
 WindowT = TypeVar("WindowT")
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
@@ -56,15 +58,37 @@ class TrainingSettings:
 
 
 class CsprngOptimizer(DPOptimizer):  # type: ignore[misc] # opacus ships no types
-    """Opacus' DPOptimizer with noise from the operating system's CSPRNG instead of a torch generator."""
+    """Opacus' DPOptimizer on whole steps of a grid, with noise from the operating system's CSPRNG.
+
+    Clipped gradients are cut to whole steps towards zero, which makes none longer; sums and noise are whole steps too
+    and exact in float64. So what is released is a function of whole numbers that have a discrete Gaussian's noise: no
+    floating-point rounding stands between the analysis and the code.
+    """
+
+    @property
+    def grid(self) -> float:
+        """One step: a power of two, about a billionth of the clipping norm."""
+        return float(2.0 ** (math.floor(math.log2(self.max_grad_norm)) - GRID_BITS))
+
+    def clip_and_accumulate(self) -> None:
+        """Add every shot's clipped gradient, in whole steps, to ``p.summed_grad`` (float64, on the CPU)."""
+        rows = [p.grad_sample.detach().to("cpu", torch.float64).flatten(start_dim=1) for p in self.params]
+        norms = torch.stack([row.square().sum(dim=1) for row in rows]).sum(dim=0).sqrt()
+        limit = self.max_grad_norm * (1 - 2.0**-40)  # float64 rounding carries nothing over the norm itself
+        factors = torch.where(norms > limit, limit / norms, torch.ones_like(norms))
+        for parameter, row in zip(self.params, rows, strict=True):
+            steps = torch.trunc(row * factors[:, None] / self.grid).sum(dim=0)
+            summed = (steps * self.grid).view_as(parameter)
+            parameter.summed_grad = (
+                summed if parameter.summed_grad is None else parameter.summed_grad + summed
+            )
 
     def add_noise(self) -> None:
-        """Set every ``p.grad`` to its summed clipped gradient plus noise, added in float64."""
+        """Set every ``p.grad`` to its summed clipped gradient plus noise."""
         standard_deviation = self.noise_multiplier * self.max_grad_norm
         for parameter in self.params:
-            summed = parameter.summed_grad
-            noise = torch.from_numpy(gaussian(summed.numel(), standard_deviation)).view_as(parameter)
-            noised = summed.detach().to("cpu", torch.float64).view_as(parameter) + noise
+            drawn = gaussian(parameter.numel(), standard_deviation, self.grid)
+            noised = parameter.summed_grad + torch.from_numpy(drawn).view_as(parameter)
             parameter.grad = noised.to(device=parameter.device, dtype=parameter.dtype)
 
 

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from dp_accounting import dp_event, rdp
 from dp_accounting.pld import privacy_loss_distribution
@@ -13,7 +14,15 @@ from hypothesis import strategies as st
 
 from federation import privacy
 from federation.errors import PlanError
-from federation.privacy import RENYI_ORDERS, PrivacyEvent, RenyiFilter, epsilon, order_for, renyi_epsilon
+from federation.privacy import (
+    RENYI_ORDERS,
+    PrivacyEvent,
+    RenyiFilter,
+    epsilon,
+    order_for,
+    renyi_divergence,
+    renyi_epsilon,
+)
 
 ROOT = Path(__file__).parents[2]
 DELTA = 1e-5
@@ -151,6 +160,39 @@ def test_divergences_agree_with_dp_accounting(event):
     )
     for order, theirs in zip(orders, accountant._rdp, strict=True):
         assert privacy.renyi_divergence(event, order) == pytest.approx(theirs, rel=1e-6)
+
+
+@pytest.mark.parametrize("shift", [1, 5, 40])
+@pytest.mark.parametrize("rate", [1.0, 0.2])
+def test_noise_on_a_grid_has_the_gaussians_divergences_at_shifts_by_whole_steps(shift, rate):
+    deviation = 30.0
+    support = np.arange(-1500, 1501)
+
+    def log_density(centre):
+        weights = -((support - centre) ** 2) / (2 * deviation**2)
+        return weights - np.logaddexp.reduce(weights)
+
+    without, mixture = log_density(0), log_density(shift)
+    if rate < 1:
+        mixture = np.logaddexp(math.log(1 - rate) + without, math.log(rate) + mixture)
+    for order in (2, 3, 8, 16):
+        counted = np.logaddexp.reduce(order * mixture - (order - 1) * without) / (order - 1)
+        event = PrivacyEvent(rate, deviation / shift, 1)
+        assert counted == pytest.approx(renyi_divergence(event, order), rel=1e-6, abs=1e-12)
+
+
+def test_noise_on_a_grid_keeps_to_epsilon_along_every_direction_of_the_lattice():
+    # the tightest figure, one unsampled step: what leaks beyond epsilon is at most delta, for shifts of equal length
+    deviation, delta = 24.0, 1e-3
+    line = np.arange(-300, 301)
+    for shift in ((12.0, 5.0), (13.0, 0.0)):
+        claimed = epsilon([PrivacyEvent(1.0, deviation / 13.0, 1)], delta)
+        one, two = (np.exp(-((line - by) ** 2) / (2 * deviation**2)) for by in shift)
+        nought = np.exp(-(line**2) / (2 * deviation**2))
+        with_shot = np.outer(one, two) / np.outer(one, two).sum()
+        without = np.outer(nought, nought) / np.outer(nought, nought).sum()
+        leaked = np.maximum(with_shot - math.exp(claimed) * without, 0).sum()
+        assert leaked <= delta * 1.02  # a coarse grid of 24 steps to a deviation; the product's has 2^30
 
 
 @given(st.lists(EVENTS, min_size=1, max_size=5), st.sampled_from([1.0, 3.0, 8.0]))

@@ -14,10 +14,11 @@ from studio_node.noise import draw_indices, gaussian, poisson_sample
 
 ROOT = Path(__file__).parents[2]
 COUNT = 400_000
+GRID = 2.0**-20
 
 
 def test_noise_has_the_standard_deviation_asked_for():
-    drawn = gaussian(COUNT, 1.5)
+    drawn = gaussian(COUNT, 1.5, GRID)
     error = 1.5 / math.sqrt(2 * COUNT)  # of an estimated standard deviation
     assert drawn.std() == pytest.approx(1.5, abs=5 * error)
     assert drawn.mean() == pytest.approx(0, abs=5 * 1.5 / math.sqrt(COUNT))
@@ -25,7 +26,7 @@ def test_noise_has_the_standard_deviation_asked_for():
 
 
 def test_noise_is_gaussian_in_its_middle_and_its_tails():
-    drawn = gaussian(COUNT, 2.0) / 2.0
+    drawn = gaussian(COUNT, 2.0, GRID) / 2.0
     assert stats.kstest(drawn, "norm").pvalue > 1e-6
     for at in (2.0, 3.0, 4.0):
         beyond = int((np.abs(drawn) > at).sum())
@@ -33,8 +34,31 @@ def test_noise_is_gaussian_in_its_middle_and_its_tails():
         assert abs(beyond - expected) < 6 * math.sqrt(expected) + 3
 
 
+@pytest.mark.parametrize("deviation", [0.3, 1.0, 2.7, 40.0])
+def test_noise_on_a_coarse_grid_has_the_discrete_gaussians_probabilities(deviation):
+    # few steps to a deviation, so that every single value's probability can be counted
+    counts = Counter(np.rint(gaussian(COUNT, deviation / 8, 0.125) / 0.125).astype(int).tolist())
+    support = np.arange(-400, 401)
+    density = np.exp(-(support**2) / (2 * deviation**2))
+    expected = COUNT * density / density.sum()
+    often = expected > 20
+    seen = np.array([counts[int(value)] for value in support[often]])
+    excess = float(((seen - expected[often]) ** 2 / expected[often]).sum())
+    assert stats.chi2.sf(excess, int(often.sum()) - 1) > 1e-7
+    assert COUNT - seen.sum() <= expected[~often].sum() + 6 * math.sqrt(expected[~often].sum() + 1)
+
+
+def test_every_value_is_a_whole_step_and_no_bit_below_it_varies():
+    drawn = gaussian(10_000, 3.1, GRID)
+    assert np.array_equal(np.rint(drawn / GRID) * GRID, drawn)
+    # sums with whole steps are exact: nothing of a value can be told from how it was rounded
+    assert np.array_equal((drawn + 0.75) - 0.75, drawn)
+    with pytest.raises(ValueError, match="power of two"):
+        gaussian(5, 1.0, 0.3)
+
+
 def test_values_are_independent_of_each_other():
-    drawn = gaussian(COUNT, 1.0)
+    drawn = gaussian(COUNT, 1.0, GRID)
     half = COUNT // 2
     for first, second in ((drawn[:-1], drawn[1:]), (drawn[:half], drawn[half:])):
         assert abs(np.corrcoef(first, second)[0, 1]) < 6 / math.sqrt(half)
@@ -43,14 +67,14 @@ def test_values_are_independent_of_each_other():
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 7])
 def test_any_count_is_drawn(count):
-    assert gaussian(count, 1.0).shape == (count,)
+    assert gaussian(count, 1.0, GRID).shape == (count,)
 
 
 def test_a_deviation_of_zero_draws_zeros_and_nonsense_is_refused():
-    assert not gaussian(5, 0.0).any()
+    assert not gaussian(5, 0.0, GRID).any()
     for bad in (-1.0, math.nan, math.inf):
         with pytest.raises(ValueError, match="standard_deviation"):
-            gaussian(5, bad)
+            gaussian(5, bad, GRID)
 
 
 def _seed_everything() -> None:
@@ -63,7 +87,7 @@ def test_no_seed_reaches_noise_or_sampling():
     runs = []
     for _ in range(2):
         _seed_everything()
-        runs.append((gaussian(64, 1.0), poisson_sample(200, 0.5), draw_indices(1000, 20)))
+        runs.append((gaussian(64, 1.0, GRID), poisson_sample(200, 0.5), draw_indices(1000, 20)))
     assert not np.array_equal(runs[0][0], runs[1][0])
     assert not np.intersect1d(runs[0][0], runs[1][0]).size
     assert runs[0][1] != runs[1][1]
@@ -79,8 +103,8 @@ def test_every_random_byte_comes_from_the_operating_system(monkeypatch):
         return urandom(count)
 
     monkeypatch.setattr(noise.os, "urandom", watched)
-    gaussian(10, 1.0)
-    assert sum(asked) == 4 * 2 * 5 * 8  # four draws of five pairs of 64-bit words
+    gaussian(10, 1.0, GRID)
+    assert sum(asked) >= 10 * 4 * 8  # of each value: where it lies, twice whether it stays, and its sign
     asked.clear()
     poisson_sample(7, 0.5)
     draw_indices(7, 3)

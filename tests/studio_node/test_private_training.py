@@ -61,8 +61,8 @@ def recorded(monkeypatch):
     """Record the noise that the real source draws; fix which shots and windows are drawn."""
     drawn: list[np.ndarray] = []
 
-    def watched(count, deviation):
-        drawn.append(gaussian(count, deviation))
+    def watched(count, deviation, grid):
+        drawn.append(gaussian(count, deviation, grid))
         return drawn[-1]
 
     gaussian = private_training.gaussian
@@ -144,6 +144,21 @@ def test_a_clipped_gradient_never_exceeds_its_bound(recorded):
         trainer = PrivateTrainer(_fusion(), window_loss, _settings(max_grad_norm=clip))
         for seed in range(6):
             assert np.linalg.norm(_clipped(trainer, _shot(seed))) <= clip * (1 + 1e-6)
+
+
+def test_sums_are_whole_steps_and_exact_whatever_their_order(recorded):
+    trainer = PrivateTrainer(_fusion(), window_loss, _settings(max_grad_norm=0.3))
+    grid = trainer._optimizer.grid
+    parts = [_clipped(trainer, _shot(seed)) for seed in range(4)]
+    for part in parts:
+        assert np.array_equal(np.rint(part / grid) * grid, part)
+        assert np.linalg.norm(part) <= 0.3  # cutting to whole steps makes nothing longer, not by a rounding
+    together = sum(parts)
+    assert np.array_equal(together, sum(reversed(parts)))
+    trainer.step([_shot(seed) for seed in range(4)])
+    noise = np.concatenate(recorded)
+    assert np.array_equal(np.rint(noise / grid) * grid, noise)
+    assert np.array_equal((together + noise) - together, noise)
 
 
 def test_changing_one_shot_moves_no_other_shots_clipped_gradient(recorded):

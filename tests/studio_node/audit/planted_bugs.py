@@ -1,5 +1,7 @@
 """Bugs that have happened elsewhere, put into the real training code one at a time."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import torch
 
@@ -8,12 +10,13 @@ from studio_node.private_training import PrivateTrainer
 
 REAL_GAUSSIAN = private_training.gaussian
 REAL_GRADIENT = PrivateTrainer.shot_gradient
+REAL_CLIPPING = private_training.CsprngOptimizer.clip_and_accumulate
 REAL_STEP, REAL_TRAIN = PrivateTrainer.step, PrivateTrainer.train
 
 
 def noise_scaled(monkeypatch, share: float) -> None:
     """The noise has ``share`` of the deviation that the plan says; 0: there is none."""
-    monkeypatch.setattr(private_training, "gaussian", lambda count, by: share * REAL_GAUSSIAN(count, by))
+    monkeypatch.setattr(private_training, "gaussian", lambda count, *by: share * REAL_GAUSSIAN(count, *by))
 
 
 def window_level_clipping(monkeypatch) -> None:
@@ -35,25 +38,19 @@ def window_level_clipping(monkeypatch) -> None:
 def tensor_level_clipping(monkeypatch) -> None:
     """Every tensor is clipped to the bound on its own, instead of all jointly."""
 
-    def gradient(self, shot):
-        limit = self._settings.privacy.max_grad_norm
-        clipped = [g * min(1.0, limit / (float(g.norm()) + 1e-12)) for g in REAL_GRADIENT(self, shot)]
-        self._optimizer.max_grad_norm = 1e9
-        return clipped
-
-    def add_noise(self):
+    def clip_and_accumulate(self):
         for parameter in self.params:
-            parameter.grad = parameter.summed_grad
+            alone = SimpleNamespace(params=[parameter], max_grad_norm=self.max_grad_norm, grid=self.grid)
+            REAL_CLIPPING(alone)
 
-    monkeypatch.setattr(PrivateTrainer, "shot_gradient", gradient)
-    monkeypatch.setattr(private_training.CsprngOptimizer, "add_noise", add_noise)
+    monkeypatch.setattr(private_training.CsprngOptimizer, "clip_and_accumulate", clip_and_accumulate)
 
 
 def seed_in_the_trainer(monkeypatch) -> None:
     """Each round's trainer starts its own seeded generator."""
     generators = {}
 
-    def gaussian(count, deviation):
+    def gaussian(count, deviation, grid):
         key = id(torch.initial_seed)  # the same in every trainer
         rng = generators.setdefault(key, np.random.default_rng(7))
         return rng.standard_normal(count) * deviation
@@ -70,7 +67,7 @@ def seed_in_the_trainer(monkeypatch) -> None:
 def global_generator(monkeypatch) -> None:
     """The noise comes from torch's global generator, which scripts seed."""
 
-    def gaussian(count, deviation):
+    def gaussian(count, deviation, grid):
         return torch.randn(count, dtype=torch.float64).numpy() * deviation
 
     monkeypatch.setattr(private_training, "gaussian", gaussian)
@@ -81,7 +78,7 @@ def one_noise_for_every_tensor(monkeypatch) -> None:
 
     def add_noise(self):
         deviation = self.noise_multiplier * self.max_grad_norm
-        fresh = REAL_GAUSSIAN(max(p.numel() for p in self.params), deviation)
+        fresh = REAL_GAUSSIAN(max(p.numel() for p in self.params), deviation, self.grid)
         for parameter in self.params:
             noise = torch.from_numpy(fresh[: parameter.numel()]).view_as(parameter)
             parameter.grad = (parameter.summed_grad.detach() + noise).to(parameter.dtype)
@@ -92,8 +89,8 @@ def one_noise_for_every_tensor(monkeypatch) -> None:
 def bounded_noise(monkeypatch) -> None:
     """Outliers are cut off, for the sake of training."""
 
-    def gaussian(count, deviation):
-        return np.clip(REAL_GAUSSIAN(count, deviation), -3.4 * deviation, 3.4 * deviation)
+    def gaussian(count, deviation, grid):
+        return np.clip(REAL_GAUSSIAN(count, deviation, grid), -3.4 * deviation, 3.4 * deviation)
 
     monkeypatch.setattr(private_training, "gaussian", gaussian)
 

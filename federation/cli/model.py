@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from federation.cli.output import Json, progress, show, table
+
+if TYPE_CHECKING:
+    from federation.cli.model_measure import Measured
+    from model.evaluation import Difference, MethodScore
 
 app = typer.Typer(no_args_is_help=True, help="Make and measure weights, on public data only.")
 
@@ -42,20 +47,140 @@ def pretrain(
     )
 
 
-@app.command(epilog="Example: fedroto model evaluate candidate.safetensors")
+@app.command(epilog="Example: fedroto model evaluate candidate.safetensors --clips CLIPS --gaps 5,10,20")
 def evaluate(
-    weights: Path | None = typer.Argument(None, help="A .safetensors file; default: the packaged base."),
+    weights: Path | None = typer.Argument(
+        None, help="Weights or a release's folder; default: the packaged base."
+    ),
+    clips: str | None = typer.Option(
+        None, help="A folder of clips, or 'procedural' for the hard cases; default: the public benchmark."
+    ),
+    gaps: str = typer.Option("5,10,20", help="Distances of keys on a folder's clips, frames."),
+    per_case: int = typer.Option(4, help="Clips of each procedural case."),
     as_json: bool = Json,
 ) -> None:
-    """Score weights and every baseline on the public benchmark: procedural shots that no pretraining has seen."""
-    from model.network import RotoModel
+    """Score weights and every baseline: on the public benchmark, on your own clips, or on the procedural hard cases."""
     from model.public_benchmark import build_clips
     from model.public_benchmark import evaluate as run_evaluate
-    from model.weights import load
+    from studio_node.predict_shot import load_model
 
-    model = RotoModel.base() if weights is None else RotoModel.from_tensors(load(weights).tensors)
-    scores = run_evaluate({"model": model}, build_clips(model.matcher))
-    show({"scores": scores}, as_json, lambda done: _scores_text(done["scores"]))
+    model, source = load_model(weights)
+    if clips is None:
+        scores = run_evaluate({"model": model}, build_clips(model.matcher))
+        show({"scores": scores}, as_json, lambda done: _scores_text(done["scores"]))
+        return
+    from federation.cli.model_measure import means_text, measure_clips, models_as_methods
+    from federation.cli.model_page import DIFFERENCE_HEADINGS, difference_rows
+    from model.methods import CLASSICAL
+
+    methods = {**CLASSICAL, **models_as_methods({"model": model})}
+    measured = measure_clips(clips, _gaps(gaps), methods, per_case=per_case)
+    differences = _differences(measured.scores, [("model", name) for name in CLASSICAL])
+
+    def text(done: Any) -> str:
+        parts = [f"{source} on {clips}", means_text(measured.scores)]
+        parts.append(table(DIFFERENCE_HEADINGS, difference_rows(differences)))
+        return "\n\n".join([*parts, *_left_out(measured.skipped)])
+
+    show(_measured_json(measured, differences) | {"weights": source}, as_json, text)
+
+
+@app.command(epilog="Example: fedroto model compare base candidate.safetensors CLIPS -o comparison.html")
+def compare(
+    one: str = typer.Argument(..., help="A: weights, a release's folder, or 'base'."),
+    other: str = typer.Argument(..., help="B: the same."),
+    clips: str = typer.Argument(..., help="A folder of clips, or 'procedural' for the hard cases."),
+    output: Path = typer.Option(Path("comparison.html"), "-o", "--output", help="The page to write."),
+    gaps: str = typer.Option("5,10,20", help="Distances of keys on a folder's clips, frames."),
+    per_case: int = typer.Option(4, help="Clips of each procedural case."),
+    as_json: bool = Json,
+) -> None:
+    """Put two weight files side by side: per clip, with paired intervals, and a page with the frames that tell most."""
+    import time
+
+    from federation.cli.model_measure import means_text, measure_clips, models_as_methods
+    from federation.cli.model_page import DIFFERENCE_HEADINGS, comparison_page, difference_rows
+    from federation.durable import write_atomic
+    from model.methods import CLASSICAL
+    from studio_node.predict_shot import load_model
+
+    started = time.monotonic()
+    loaded = {
+        name: load_model(None if which == "base" else Path(which))
+        for name, which in (("A", one), ("B", other))
+    }
+    methods = models_as_methods({name: model for name, (model, _) in loaded.items()}) | CLASSICAL
+    measured = measure_clips(clips, _gaps(gaps), methods, per_case=per_case)
+    pairs = [("B", "A"), *((name, method) for method in CLASSICAL for name in ("A", "B"))]
+    differences = _differences(measured.scores, pairs)
+    facts = {
+        **{name: source for name, (_, source) in loaded.items()},
+        "clips": clips,
+        "seconds": round(time.monotonic() - started),
+        "machine": _machine(),
+    }
+    write_atomic(output, comparison_page(measured, differences, facts).encode())
+
+    def text(done: Any) -> str:
+        shown = [row for row in difference_rows(differences) if row[2] == "B - A"]
+        parts = [means_text(measured.scores), table(DIFFERENCE_HEADINGS, shown), f"page: {output}"]
+        return "\n\n".join([*parts, *_left_out(measured.skipped)])
+
+    show(_measured_json(measured, differences) | facts | {"page": output}, as_json, text)
+
+
+def _gaps(text: str) -> list[int]:
+    from federation.errors import ConfigError
+
+    try:
+        gaps = [int(part) for part in text.split(",")]
+    except ValueError:
+        gaps = []
+    if not gaps or min(gaps) < 2:
+        raise ConfigError(f"'{text}' are no distances of keys; give whole numbers of 2 or more, as 5,10,20")
+    return gaps
+
+
+def _differences(scores: Sequence[MethodScore], pairs: Sequence[tuple[str, str]]) -> list[Difference]:
+    from model.evaluation import difference, groups_of
+
+    found = [
+        difference(scores, one, other, group=group, gap=gap)
+        for group in groups_of(scores)
+        for gap in sorted({score.gap for score in scores})
+        for one, other in pairs
+    ]
+    return [one for one in found if one is not None]
+
+
+def _measured_json(measured: Measured, differences: Sequence[Difference]) -> dict[str, Any]:
+    scores = [
+        {
+            "clip": score.clip,
+            "group": score.group,
+            "gap": score.gap,
+            "method": score.method,
+            "boundary": score.mean_boundary,
+            "iou": score.mean_iou,
+            "worst": float(score.boundary.max()),
+            "frames": len(score.rows),
+        }
+        for score in measured.scores
+    ]
+    return {"scores": scores, "differences": list(differences), "skipped": measured.skipped}
+
+
+def _left_out(skipped: dict[str, str]) -> list[str]:
+    return [f"left out: {name}: {why}" for name, why in skipped.items()]
+
+
+def _machine() -> str:
+    import os
+    import platform
+
+    import torch
+
+    return f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}"
 
 
 def _scores_text(scores: list[Any]) -> str:

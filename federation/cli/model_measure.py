@@ -1,0 +1,127 @@
+"""Runs methods over clips for ``fedroto model``: a clip that fails is named, and the rest goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from federation.cli.output import progress, table
+
+if TYPE_CHECKING:
+    from model.evaluation import EvaluationClip, MethodScore
+    from model.network import RotoModel
+    from model.predict import OutlineMethod
+
+CASES = "procedural"
+GAPS = (5, 10, 20)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was measured.
+
+    Attributes:
+        scores: of every method on every clip and gap.
+        clips: by name, for pictures.
+        skipped: clips that failed or were too short, with the reason.
+    """
+
+    scores: list[MethodScore] = field(default_factory=list)
+    clips: dict[str, EvaluationClip] = field(default_factory=dict, repr=False)
+    skipped: dict[str, str] = field(default_factory=dict)
+
+
+def measure_clips(
+    source: str, gaps: Sequence[int], methods: Mapping[str, OutlineMethod], *, per_case: int = 4
+) -> Measured:
+    """Score methods on a folder of clips, or on the procedural cases.
+
+    Args:
+        source: a folder, or ``procedural``.
+        gaps: wanted distances of keys; the procedural cases have their own.
+        methods: by name.
+        per_case: clips of each procedural case.
+    """
+    from federation.errors import FedrotoError
+    from model.errors import ModelError
+    from model.evaluation import measure
+    from model.hard_cases import case_gap
+
+    found = Measured()
+    for name, clip in _clips(source, per_case, found.skipped):
+        wanted = [case_gap(clip.group)] if source == CASES else gaps
+        for gap in wanted:
+            progress(f"{name}: keys every {gap} frames")
+            try:
+                scores = measure(clip, gap, methods)
+            except (ModelError, FedrotoError) as error:
+                found.skipped[name] = str(error)
+                continue
+            if scores:
+                found.scores.extend(scores)
+                found.clips[clip.name] = clip
+            else:
+                found.skipped[f"{name} at gap {gap}"] = "too short, or nothing is seen between its keys"
+    return found
+
+
+def models_as_methods(models: Mapping[str, RotoModel]) -> dict[str, OutlineMethod]:
+    """Models as methods that share tracking and matching where their matchers are the same."""
+    from model.predict import SpanMemory, predict_outline
+    from model.public_benchmark import same_matcher
+
+    first = next(iter(models.values()))
+    shared = SpanMemory()
+    return {
+        name: partial(predict_outline, model, memory=shared if same_matcher(first, model) else SpanMemory())
+        for name, model in models.items()
+    }
+
+
+def means_text(scores: Sequence[MethodScore]) -> str:
+    """Tables of means: one per group, methods down, gaps across."""
+    from model.evaluation import groups_of, means
+
+    gaps = sorted({score.gap for score in scores})
+    lines = []
+    for group in groups_of(scores):
+        at = {gap: means(scores, group, gap) for gap in gaps}
+        used = [gap for gap in gaps if at[gap]]
+        names = list(dict.fromkeys(name for gap in used for name in at[gap]))
+        clips = max(count for gap in used for _, _, count in at[gap].values())
+        headings = [f"{group}, {clips} clips", *(f"gap {gap}: IoU  boundary %" for gap in used)]
+        rows = [[name, *(_mean_cell(at[gap].get(name)) for gap in used)] for name in names]
+        lines += [table(headings, rows), ""]
+    return "\n".join(lines).rstrip()
+
+
+def _mean_cell(found: tuple[float, float, int] | None) -> str:
+    return "-" if found is None else f"{found[1]:.4f}  {found[0]:.3f}"
+
+
+def _clips(source: str, per_case: int, skipped: dict[str, str]) -> Iterator[tuple[str, EvaluationClip]]:
+    from federation.errors import ConfigError, FedrotoError
+    from model.errors import ModelError
+    from model.hard_cases import CASES as HARD_CASES
+    from model.hard_cases import case_clips
+    from studio_node.clip_folders import clip_names, read_clips
+
+    if source == CASES:
+        for case in HARD_CASES:
+            yield from ((clip.name, clip) for clip in case_clips(case, per_case))
+        return
+    folder = Path(source)
+    names = clip_names(folder)
+    if not names:
+        raise ConfigError(
+            f"{folder} has no clips (folders with shapes.json or truth.json)",
+            hint=f"name a folder of clips, make some with: fedroto plates make, or say '{CASES}'",
+        )
+    for name in names:
+        try:
+            yield from ((clip.name, clip) for clip in read_clips(folder, [name]))
+        except (ModelError, FedrotoError) as error:
+            skipped[name] = str(error)

@@ -21,7 +21,9 @@ def desk(
     plate: str = typer.Argument(
         ..., help="The plate: shot.####.exr, shot.%04d.exr, a folder, or one file of it."
     ),
-    shapes: Path | None = typer.Option(None, "--shapes", help="Shapes to begin with: .nk or .json."),
+    shapes: Path | None = typer.Option(
+        None, "--shapes", help="Shapes to begin with: .nk, .gizmo, .fxs or .json."
+    ),
     work: Path | None = typer.Option(
         None, "--work", help="Folder for autosave, proxies and exports; default: <shot>.desk here."
     ),

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from federation.durable import make_private_dir, read_bounded, write_atomic
 from federation.errors import ConfigError
 from model.curves import outline
-from model.formats import nuke, roto_json
+from model.formats import nuke, silhouette
+from model.formats.registry import NUKE, SILHOUETTE, ShapeFormat, format_of
 from model.predict import ShapePrediction
 from model.rasteriser import coverage_patch
 from model.shapes import Shape, ShapeSet
@@ -23,7 +24,7 @@ from studio_node.pictures import write_exr, write_png
 from studio_node.predict_shot import predicted_keys
 from studio_node.shape_files import SHAPE_BYTES_MAX
 
-ExportFormat = Literal["nk", "json", "png", "exr"]
+ExportFormat = Literal["nk", "fxs", "json", "png", "exr"]
 FORMATS: Final = get_args(ExportFormat)
 NOT_IN_MATTES: Final = "feather and motion blur are not in these mattes; export .nk to render them in Nuke"
 SAMPLES_PER_SEGMENT: Final = 16
@@ -70,7 +71,9 @@ def baked(one: DeskShape, course: Course) -> Shape:
 
 
 def export_shapes(drawn: Drawn, folder: Path, name: str, kind: ExportFormat) -> Export:
-    """Write the shapes as a Nuke script or as JSON; a Nuke script they came from is kept byte by byte, with new nodes.
+    """Write the shapes as a Nuke script, a Silhouette file or JSON.
+
+    A Nuke script or Silhouette file that they came from is kept byte by byte, with new nodes or a new layer.
 
     Raises:
         ConfigError: no shapes, or an unknown format.
@@ -79,22 +82,30 @@ def export_shapes(drawn: Drawn, folder: Path, name: str, kind: ExportFormat) -> 
     """
     _check(drawn, kind)
     make_private_dir(folder)
-    shapes = tuple(baked(one, course) for one, course in drawn.shapes)
-    whole = ShapeSet(shapes, drawn.width, drawn.height, drawn.first_frame, drawn.last_frame)
-    if kind == "json":
-        data = roto_json.dumps(whole).encode()
-    elif drawn.source is not None and drawn.source.suffix.lower() == ".nk":
-        script = read_bounded(drawn.source, SHAPE_BYTES_MAX)
-        nodes = [node.name for node in nuke.loads(script, height=drawn.height, width=drawn.width).nodes]
-        at_home = tuple(s if s.path.partition(":")[0] in nodes else _in_node(s, nodes[0]) for s in shapes)
-        data = nuke.add_prediction(script, at_home, height=drawn.height, width=drawn.width)
-    else:
-        data = nuke.dumps(whole, f"Roto1{nuke.PREDICTION_SUFFIX}")
     path = folder / f"{name}.{kind}"
-    write_atomic(path, data)
+    known = format_of(path, reading=False)
+    shapes = tuple(baked(one, course) for one, course in drawn.shapes)
+    write_atomic(path, _written(drawn, shapes, known))
+    notes = [f"{shape.name}: {lost}" for shape in shapes for lost in known.losses(shape)]
     pending = [one.shape.name for one, course in drawn.shapes if (course.states == FrameState.PENDING).any()]
-    waiting = f"not predicted to the end yet: {', '.join(pending)}; export again when the strip is full"
-    return Export(path, (waiting,) if pending else ())
+    if pending:
+        notes.append(
+            f"not predicted to the end yet: {', '.join(pending)}; export again when the strip is full"
+        )
+    return Export(path, tuple(notes))
+
+
+def _written(drawn: Drawn, shapes: tuple[Shape, ...], known: ShapeFormat) -> bytes:
+    source = drawn.source
+    if source is not None and source.suffix.lower() in known.suffixes and known in (NUKE, SILHOUETTE):
+        data = read_bounded(source, SHAPE_BYTES_MAX)
+        if known is SILHOUETTE:
+            return silhouette.add_prediction(data, shapes)
+        nodes = [node.name for node in nuke.loads(data, height=drawn.height, width=drawn.width).nodes]
+        at_home = tuple(s if s.path.partition(":")[0] in nodes else _in_node(s, nodes[0]) for s in shapes)
+        return nuke.add_prediction(data, at_home, height=drawn.height, width=drawn.width)
+    whole = ShapeSet(shapes, drawn.width, drawn.height, drawn.first_frame, drawn.last_frame)
+    return known.dumps(whole, f"Roto1{nuke.PREDICTION_SUFFIX}")
 
 
 def export_mattes(

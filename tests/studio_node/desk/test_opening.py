@@ -196,7 +196,9 @@ def test_a_killed_server_loses_no_step(desk, shot, work, small_weights):
             shown = numbers[: course["frames"] * course["points"] * 6].reshape(course["frames"], -1, 3, 2)
             np.testing.assert_array_equal(shown[3, 0, 1], [11.25, 15.0])
             socket.send(encode({"op": "undo"}))
-            while shot.first_frame + 3 in state["shapes"][0]["keys"]:  # states of finished predictions come too
+            while (
+                shot.first_frame + 3 in state["shapes"][0]["keys"]
+            ):  # states of finished predictions come too
                 state, _ = told(socket, "state")
     assert again.process.returncode in (0, 130)
     assert again.token not in again.said

@@ -236,21 +236,9 @@ def _artists_own(shape: Shape, plate: FrameSource) -> Shape:
     if is_prediction(shape):
         raise PredictionError(f"shape '{shape.name}' is a prediction itself; predict the artist's own shape")
     if "predicted" in shape.key_sources:
-        own = np.array([source == "artist" for source in shape.key_sources])
-        if not own.any():
+        if "artist" not in shape.key_sources:
             raise PredictionError(f"shape '{shape.name}' has predicted keys only; set keys of your own first")
-        # The stored slopes run between predicted keys; between the artist's alone, Nuke's own rule holds again.
-        frames, controls = shape.frames[own], shape.controls[own]
-        slopes_in, slopes_out = default_slopes(frames, controls)
-        shape = replace(
-            shape,
-            frames=frames,
-            controls=controls,
-            slopes_in=slopes_in,
-            slopes_out=slopes_out,
-            key_sources=(),
-            key_confidence=None,
-        )
+        shape = artist_keys_only(shape)
     keys = shape.key_frames
     if len(keys) > 1 and (keys[-1] < plate.first_frame or keys[0] > plate.last_frame):
         raise PlateError(
@@ -258,6 +246,23 @@ def _artists_own(shape: Shape, plate: FrameSource) -> Shape:
             f"{plate.first_frame}-{plate.last_frame}; choose the plate that the shape was drawn on"
         )
     return shape
+
+
+def artist_keys_only(shape: Shape) -> Shape:
+    """The shape without its predicted keys; it has some of the artist's."""
+    own = np.array([source == "artist" for source in shape.key_sources])
+    # The stored slopes run between predicted keys; between the artist's alone, Nuke's own rule holds again.
+    frames, controls = shape.frames[own], shape.controls[own]
+    slopes_in, slopes_out = default_slopes(frames, controls)
+    return replace(
+        shape,
+        frames=frames,
+        controls=controls,
+        slopes_in=slopes_in,
+        slopes_out=slopes_out,
+        key_sources=(),
+        key_confidence=None,
+    )
 
 
 def _report(shape: Shape, prediction: ShapePrediction, pictures: Pictures, seconds: float) -> PredictedShape:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from model.errors import KeyframeError, ShapeError
 from model.keyframes import FloatArray, Keyed, default_slopes, evaluate
 from model.shapes import Lifetime, Shape
+from studio_node.predict_shot import artist_keys_only
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +51,21 @@ class DeskShape:
                     f"frame {frame} of shape {self.shape.name!r} was accepted with controls of shape "
                     f"{controls.shape}; the shape has {expected}"
                 )
+
+    @classmethod
+    def imported(cls, shape_id: int, shape: Shape) -> DeskShape:
+        """A shape from a file; keys that a prediction wrote there stay as they are, as accepted frames."""
+        if not {"artist", "predicted"} <= set(shape.key_sources):
+            return cls(shape_id, shape)
+        predicted = [
+            frame
+            for frame, source in zip(
+                np.rint(shape.frames).astype(int).tolist(), shape.key_sources, strict=True
+            )
+            if source == "predicted"
+        ]
+        accepted = {frame: np.array(shape.at(frame), np.float64) for frame in predicted}
+        return cls(shape_id, artist_keys_only(shape), accepted=accepted)
 
     @property
     def editable(self) -> bool:

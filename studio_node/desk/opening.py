@@ -173,7 +173,7 @@ def _begin(
         for shape in drawn.shapes
         if shape.read_only_reason is not None
     ]
-    shapes = tuple(DeskShape(number, shape) for number, shape in enumerate(drawn.shapes, 1))
+    shapes = tuple(DeskShape.imported(number, shape) for number, shape in enumerate(drawn.shapes, 1))
     session = Session(Document(shapes, len(shapes) + 1))
     store.begin(session, opened)
     return session, shapes_file, tuple(notes), False

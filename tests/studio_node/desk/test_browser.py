@@ -1,5 +1,7 @@
 """The desk in a real browser: open, drag, undo, accept, draw, export, re-import, kill and restore."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -217,6 +219,20 @@ def test_an_artists_way_through_the_desk(desk, browser, shot, work, small_weight
     go(browser, first + 2)
     np.testing.assert_allclose(mine[0].at(first + 2)[0, 1], at(browser, 0), atol=1e-3)
 
+    # What was exported opens again on another desk: keys are keys, and what was predicted is kept as accepted.
+    exported = replace(shot, folder=work / "exports")
+    (work / "exports" / "artist.nk").write_bytes((work / "exports" / path.rpartition("/")[2]).read_bytes())
+    with RunningDesk(exported, work / "again", small_weights) as reopened:
+        browser.open(reopened.address)
+        browser.until("window.fedrotoDesk && fedrotoDesk.begun")
+        listed = "fedrotoDesk.shapes.list.filter((shape) => shape.path.includes('_fedroto'))"
+        assert browser.run(f"{listed}[0].keys") == sorted(artist)
+        assert browser.run(f"{listed}[0].accepted.length") == shot.last_frame - shot.first_frame + 1 - len(
+            artist
+        )
+    browser.open(desk.address)
+    browser.until("window.fedrotoDesk && fedrotoDesk.begun")
+
     # The server is killed: the page says so, and a new desk shows the same work.
     shown = browser.run(KEYS)
     desk.kill()
@@ -224,11 +240,8 @@ def test_an_artists_way_through_the_desk(desk, browser, shot, work, small_weight
     assert "saved" in browser.run("document.getElementById('notice').textContent")
     own = [error for error in browser.errors() if "favicon" not in error and "WebSocket" not in error]
     assert own == []
-    outside = [
-        url
-        for url in browser.requests()
-        if not url.startswith((f"http://127.0.0.1:{desk.port}/", "data:", "blob:"))
-    ]
+    here = tuple(f"http://127.0.0.1:{port}/" for port in (desk.port, reopened.port))
+    outside = [url for url in browser.requests() if not url.startswith((*here, "data:", "blob:"))]
     assert outside == []
     with RunningDesk(shot, work, small_weights) as again:
         browser.open(again.address)

@@ -43,6 +43,7 @@ def run(
     campaign: str,
     overrides: Mapping[str, Setting],
     *,
+    base: BaseWeights | None = None,
     carried: Sequence[str] = (),
     progress: Callable[[str], None],
 ) -> CampaignResult:
@@ -52,6 +53,7 @@ def run(
         home: the coordinator's.
         campaign: its name.
         overrides: settings of the plan by name.
+        base: other weights to begin with (``aggregator.restart``).
         carried: studios without any line, whose questions and answers are carried as files.
         progress: told one sentence at a time.
 
@@ -59,14 +61,8 @@ def run(
         ReleaseError: there is no release to start from, or the newest one breaks a rule.
         FedrotoError: see :func:`aggregator.campaign.run_campaign`.
     """
-    base = open_registry(home).latest()
-    if base is None:
-        raise ReleaseError(
-            "there is no release to start a campaign from",
-            hint="publish the pretrained base first: fedroto coordinator release --base",
-        )
     access = SuperLinkSettings.of_home(home).access()
-    request = CampaignRequest(campaign, BaseWeights(base.manifest.number, base.path / WEIGHTS), overrides)
+    request = CampaignRequest(campaign, base or _newest(home), overrides)
     keys = carried_keys(home, carried)
 
     def courier(folder: Path, bundle: bytes) -> Courier:
@@ -74,3 +70,13 @@ def run(
         return CarriedCourier(lined, folder / CARRIED_FOLDER, keys) if keys else lined
 
     return run_campaign(home, request, courier, progress=progress)
+
+
+def _newest(home: Path) -> BaseWeights:
+    release = open_registry(home).latest()
+    if release is None:
+        raise ReleaseError(
+            "there is no release to start a campaign from",
+            hint="publish the pretrained base first: fedroto coordinator release --base",
+        )
+    return BaseWeights(release.manifest.number, release.path / WEIGHTS)

@@ -12,6 +12,7 @@ from aggregator.campaign_run import open_registry
 from aggregator.registry import Registry
 from aggregator.release_check import MODEL, BenchmarkRun, ReleaseCheck, check_candidate
 from aggregator.release_draft import Draft, Training
+from aggregator.restart import read_restart
 from aggregator.round_store import CANDIDATE_FILE, RoundStore
 from federation.errors import ReleaseError
 from federation.homes import CoordinatorHome
@@ -86,9 +87,11 @@ def release_candidate(home: Path, campaign: str, *, hold: bool = False, progress
         raise ReleaseError(
             f"campaign {campaign} trained without noise (NOT PRIVATE); such weights are never published"
         )
-    event = event_of(plan, rounds=plan.rounds)
-    privacy = privacy_of(plan, rounds=plan.rounds, epsilon=lambda delta: epsilon([event], delta))
-    training = Training(plan, plan.rounds, privacy)
+    restart = read_restart(store.folder)
+    rounds = plan.rounds + (0 if restart is None else restart.rounds)
+    event = event_of(plan, rounds=rounds)
+    privacy = privacy_of(plan, rounds=rounds, epsilon=lambda delta: epsilon([event], delta))
+    training = Training(plan, rounds, privacy)
     newest = open_registry(home).latest()  # not the plan's base: another release may have come since
     if newest is None:
         raise ReleaseError(f"campaign {campaign} started from release {plan.base_release}, which is not here")

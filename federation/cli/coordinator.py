@@ -89,16 +89,10 @@ def revoke(
     home: Path = Home,
     as_json: bool = Json,
 ) -> None:
-    """Withdraw a studio's key: within seconds it can no longer dial in."""
-    from aggregator.enrolment import Enrolment
+    """Withdraw a studio's key: within seconds it can no longer dial in; lists what was made with its updates."""
+    from aggregator.departure import revoke_studio
 
-    with Enrolment(home) as enrolment:
-        result = enrolment.revoke(studio, now=int(datetime.now(UTC).timestamp()))
-    show(
-        result,
-        as_json,
-        lambda done: f"{done.name} is {done.state}; its key {done.fingerprint} never comes back",
-    )
+    show(revoke_studio(home, studio, now=int(datetime.now(UTC).timestamp())), as_json, _departure_text)
 
 
 @app.command(epilog="Example: fedroto coordinator studios --home fed")
@@ -143,8 +137,8 @@ def run(
     """Run a campaign's rounds from the newest release; stop and start it again at any point."""
     from aggregator.campaign_run import run as run_campaign
 
-    result = run_campaign(home, campaign, _settings(setting or []), carried=carried or (), progress=progress)
-    show(result, as_json, _campaign_text)
+    result = run_campaign(home, campaign, plan_settings(setting), carried=carried or (), progress=progress)
+    show(result, as_json, campaign_text)
     if result.exit_code:
         raise typer.Exit(result.exit_code)
 
@@ -176,9 +170,33 @@ def part(
         raise typer.BadParameter(f"{name!r} is none of superlink, fleet-proxy, roster, releases")
 
 
-def _settings(texts: list[str]) -> dict[str, int | float]:
+def _departure_text(left: Any) -> str:
+    lines = [
+        f"{left.studio.name} is {left.studio.state}; its key {left.studio.fingerprint} never comes back",
+        "what its shots were charged stays spent: its own ledger keeps it, also if it comes back",
+    ]
+    for part in left.campaigns:
+        rounds = ", ".join(map(str, part.rounds))
+        base = f"round {part.last_without}" if part.last_without else f"release {part.base_release}"
+        lines.append(f"campaign {part.campaign}: its updates are in rounds {rounds}; none is in {base}")
+    made = ", ".join(map(str, left.releases)) or "none"
+    lines.append(f"releases made with it: {made}" + ("; artists get one of them now" if left.current else ""))
+    if left.campaigns:
+        lines.append(
+            "train again without it: fedroto coordinator retrain "
+            f"--without {left.studio.name} --restart {left.campaigns[-1].campaign}"
+        )
+    return "\n".join(lines)
+
+
+def plan_settings(texts: list[str] | None) -> dict[str, int | float]:
+    """Read ``--set NAME=VALUE``.
+
+    Raises:
+        typer.BadParameter: a value is no number.
+    """
     settings: dict[str, int | float] = {}
-    for text in texts:
+    for text in texts or ():
         name, equals, value = text.partition("=")
         try:
             settings[name] = float(value) if any(c in value for c in ".eE") else int(value)
@@ -189,7 +207,8 @@ def _settings(texts: list[str]) -> dict[str, int | float]:
     return settings
 
 
-def _campaign_text(result: Any) -> str:
+def campaign_text(result: Any) -> str:
+    """Say how a campaign's rounds went and what they cost."""
     rows = [
         [one.server_round, one.phase, len(one.returned), len(one.late), one.bytes_in, one.reason]
         for one in result.rounds

@@ -25,6 +25,7 @@ from federation.cli import (
     model,
     plates,
     releases,
+    retraining,
     rotation,
     rounds,
     shapes,
@@ -50,6 +51,7 @@ artist.register(app)
 audit.register(app)
 rotation.register(studio.app, coordinator.app)
 releases.register(coordinator.app)
+retraining.register(coordinator.app)
 console.register(coordinator.app)
 status.register(coordinator.app)
 archive.register(studio.app)

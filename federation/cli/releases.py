@@ -51,7 +51,7 @@ def release(
         if campaign is None
         else release_candidate(home, campaign, hold=hold, progress=progress)
     )
-    show(result, as_json, _release_text)
+    show(result, as_json, release_text)
     if result.number is None:
         raise typer.Exit(1)
 
@@ -143,10 +143,11 @@ def compare(
     """Compare two releases: on the public benchmark, how far the weights moved, what each cost in privacy."""
     from aggregator.release_comparison import compare_releases
 
-    show(compare_releases(home, old, new, again=again, progress=progress), as_json, _comparison_text)
+    show(compare_releases(home, old, new, again=again, progress=progress), as_json, comparison_text)
 
 
-def _release_text(outcome: Any) -> str:
+def release_text(outcome: Any) -> str:
+    """Say which gates a candidate passed, and what became of it."""
     gates = table(
         ["gate", "passed", "why"],
         [[gate.name, "yes" if gate.passed else "no", gate.why] for gate in outcome.check.gates],
@@ -180,7 +181,8 @@ def _list_text(result: Any) -> str:
     return f"{table(head, rows)}\n{log}" if rows else "no release is published yet"
 
 
-def _comparison_text(result: ReleaseComparison) -> str:
+def comparison_text(result: ReleaseComparison) -> str:
+    """Say which of two releases is better, and what each cost."""
     old, new, by = result.old, result.new, result.difference
     rows = [[name, f"{error:.3f}"] for name, error in result.baselines.items()]
     rows += [[f"release {side.number}", f"{side.error:.3f}"] for side in (old, new)]

@@ -37,19 +37,27 @@ from model.predict import (
 from model.trackers import KeyFrames, check_keys, closed_spans, smooth
 from model.tracks import Chain, Points, blend
 
-Method = Literal["smooth", "track", "planar", "flow", "model", "best"]
+Method = Literal["smooth", "track", "planar", "flow", "tracker", "model", "best"]
 METHODS: Final[tuple[Method, ...]] = get_args(Method)
 """``smooth``: Nuke's own interpolation. ``track``: Lucas-Kanade on the outline. ``planar``: an affine plane. ``flow``:
-dense flow inside the object. ``model``: the network. ``best``: per shape, whichever misses the keys least."""
+dense flow inside the object. ``tracker``: one of the studio's own. ``model``: the network. ``best``: per shape,
+whichever misses the keys least."""
 TRACKER_OF: Final = {"track": "lk", "planar": "planar", "flow": "dis"}
 KEYS_LEFT_OUT_MAX: Final = 4
 """``best`` leaves out at most this many keys in turn, spread over the shot: each costs two spans by every method."""
+OWN_FLOOR: Final = 0.006
+OWN_PER_MISS: Final = 0.35
+"""Expected error of a studio's own tracker, as of those in `TRACKERS`: between the two best of them."""
 CLEARLY_BETTER: Final = 0.9
 """``best`` leaves the model only for a method that misses the keys by less than this share of the model's miss."""
 
 
 def method_named(
-    name: Method, model: RotoModel | None = None, *, memory: SpanMemory | None = None
+    name: Method,
+    model: RotoModel | None = None,
+    *,
+    memory: SpanMemory | None = None,
+    tracker: Chain | None = None,
 ) -> OutlineMethod:
     """The method of this name.
 
@@ -57,16 +65,28 @@ def method_named(
         name: one of `METHODS`.
         model: the weights; needed by ``model`` and ``best`` only.
         memory: see `predict_outline`.
+        tracker: one of the studio's own: ``tracker`` is it alone, ``model`` blends it with what the network says by
+            the error that each expects, ``best`` compares it too.
 
     Raises:
-        PredictionError: no such method, or it needs weights and was given none.
+        PredictionError: no such method, or it needs weights or a tracker and was given none.
     """
     if require_method(name) in CLASSICAL:
         return CLASSICAL[name]
+    own = None if tracker is None else ClassicalMethod("tracker", tracker, OWN_FLOOR, OWN_PER_MISS)
+    if name == "tracker":
+        if own is None:
+            raise PredictionError("the method 'tracker' needs a tracker of your own; name one")
+        return own
     if model is None:
         raise PredictionError(f"the method '{name}' needs weights; give a model")
     predicted: OutlineMethod = partial(predict_outline, model, memory=memory)
-    return predicted if name == "model" else BestMethod(CLASSICAL | {"model": predicted})
+    if own is not None:
+        predicted = BlendedMethod(predicted, own)
+    if name == "model":
+        return predicted
+    alone: dict[str, OutlineMethod] = {} if own is None else {"tracker": own}
+    return BestMethod(CLASSICAL | alone | {"model": predicted})
 
 
 def require_method(name: str) -> Method:
@@ -129,6 +149,35 @@ CLASSICAL: Final[dict[str, OutlineMethod]] = {
         if TRACKER_OF.get(name) == tracker
     },
 }
+
+
+@dataclass(frozen=True)
+class BlendedMethod:
+    """Two methods, blended point by point and frame by frame by the error that each expects of itself."""
+
+    one: OutlineMethod
+    other: OutlineMethod
+
+    def __call__(
+        self,
+        frames: Pictures,
+        key_frames: KeyFrames,
+        key_points: Points,
+        progress: Progress | None = None,
+        *,
+        interpolation: Points | None = None,
+    ) -> OutlinePrediction:
+        """See `predict_outline`."""
+        first = self.one(frames, key_frames, key_points, progress, interpolation=interpolation)
+        second = self.other(frames, key_frames, key_points, interpolation=interpolation)
+        precision = np.exp(-2 * np.stack([first.log_scale, second.log_scale]))
+        share = (precision / precision.sum(axis=0))[..., None]
+        points = share[0] * first.points + share[1] * second.points
+        # Trackers err together: agreement of both does not make the blend surer than they are.
+        error_px = np.sqrt(2 / precision.sum(axis=0))
+        times = [int(frame) for frame in key_frames]
+        sizes = _interpolation_errors(times, key_points)[0]
+        return finished_outline(frames, times, key_points, points, error_px / sizes[:, None], sizes)
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ from model.shapes import Shape, ShapeSet
 from model.weights import base_path, load
 from model.weights_note import PRIVATE_KEY
 from studio_node.movies import FIRST_FRAME
+from studio_node.own_trackers import load_tracker
 from studio_node.plates import PlateSequence
 from studio_node.shape_files import SHAPE_BYTES_MAX, read_shapes
 from studio_node.shot_folders import Rejected
@@ -95,6 +96,7 @@ def predict_shot(
     output: Path,
     *,
     method: Method = "model",
+    tracker: str | None = None,
     weights: Path | None = None,
     shapes: Sequence[str] = (),
     every: int = 1,
@@ -113,6 +115,7 @@ def predict_shot(
         output: the file to write, in any format. A Nuke script from a Nuke script is the artist's, byte by byte, with
             new Roto nodes added; a Silhouette file from one likewise, with a new layer.
         method: how to place the frames between the keys, see ``model.methods``.
+        tracker: one of the studio's own, see ``studio_node.own_trackers``.
         weights: a release's folder, a weights file, or None for the base weights of the package.
         shapes: paths or names of the shapes to predict; none for all.
         every: write a predicted key on every n-th frame after a key of the artist's; 1 on each.
@@ -126,7 +129,8 @@ def predict_shot(
     Raises:
         ConfigError: the output is the input, of another kind, or a file that is not ours; ``every`` below 1.
         PlateError: the plate cannot be found or opened.
-        FormatError, IngestError: the shapes cannot be read, or are for pictures of another size.
+        FormatError, IngestError: the shapes cannot be read, or are for pictures of another size; or there is no such
+            tracker.
         PredictionError: not one shape could be predicted (says why for each); nothing is written. Or there is no
             such device.
         WeightsError: the weights cannot be used.
@@ -138,8 +142,10 @@ def predict_shot(
         shapes_file, width=plate.width, height=plate.height, trust_plate_size=trust_plate_size
     )
     wanted = [drawn.find(name) for name in shapes] if shapes else list(drawn.shapes)
-    model, source = (None, None) if method in CLASSICAL else load_model(weights, device)
-    place = method_named(method, model)
+    own = None if tracker is None else load_tracker(tracker)
+    needs_weights = method not in (*CLASSICAL, "tracker")
+    model, source = load_model(weights, device) if needs_weights else (None, None)
+    place = method_named(method, model, tracker=own)
     pictures = Pictures(Beyond.around(plate, wanted))
     predicted, reports, rejected = [], [], []
     for shape in wanted:

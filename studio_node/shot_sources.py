@@ -7,10 +7,8 @@ studio's home (``imported``), private like packs, so that what was trained on ca
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from importlib.metadata import entry_points
 from pathlib import Path
 
 from federation.durable import make_private_dir, write_atomic
@@ -18,6 +16,7 @@ from federation.errors import FedrotoError, IngestError
 from model.errors import ModelError
 from model.formats import roto_json
 from model.shapes import ShapeSet
+from studio_node.hooks import load_hook
 from studio_node.movies import FIRST_FRAME
 from studio_node.shot_folders import Rejected, ShotFolder
 
@@ -49,27 +48,7 @@ def load_source(name: str) -> ShotSource:
     Raises:
         IngestError: there is none, or it cannot be imported.
     """
-    registered = {point.name: point for point in entry_points(group=ENTRY_POINTS)}
-    module, colon, function = name.partition(":")
-    try:
-        if name in registered:
-            source = registered[name].load()
-        elif colon:
-            source = getattr(importlib.import_module(module), function)
-        else:
-            known = ", ".join(sorted(registered)) or "none"
-            raise IngestError(
-                f"there is no import hook {name!r}; installed: {known}",
-                hint=f"register an entry point in the group {ENTRY_POINTS}, or name a module:function",
-            )
-    except (ImportError, AttributeError) as error:
-        raise IngestError(
-            f"the import hook {name!r} cannot be loaded: {error}", hint="is its folder on PYTHONPATH?"
-        ) from error
-    if not callable(source):
-        raise IngestError(f"the import hook {name!r} is no function but a {type(source).__name__}")
-    found: ShotSource = source
-    return found
+    return load_hook(name, ENTRY_POINTS, "import hook")
 
 
 def shots_from(

@@ -119,6 +119,11 @@ def predict(
         help="smooth (Nuke's curve), track (points), planar, flow, model, or best: "
         "whichever misses your own keys least when they are left out in turn.",
     ),
+    tracker: str | None = typer.Option(
+        None,
+        help="A tracker of your own, an entry point or module:function: blended with the model, compared by "
+        "'best', or alone with --method tracker.",
+    ),
     release: Path | None = typer.Option(
         None, "--release", help="A pulled release's folder, verified before use; default: the packaged base."
     ),
@@ -144,6 +149,7 @@ def predict(
 
     settings: dict[str, Any] = {
         "method": require_method(method),
+        "tracker": tracker,
         "every": every,
         "trust_plate_size": trust_plate_size,
         "colour_space": colour_space,

@@ -13,6 +13,7 @@ from model.pictures import Pictures
 from model.predict import OutlinePrediction, predict_shape
 from model.shapes import Shape
 from model.trackers import lk_closed, smooth
+from model.trackers_lk import lk_chain
 
 KEYS = [0, 4, 8]
 
@@ -32,7 +33,9 @@ def model():
 def test_every_method_follows_the_disc_and_is_exact_at_keys(pictures, disc, model, name):
     _, outlines = disc
     told = []
-    found = method_named(name, model)(pictures, KEYS, outlines[KEYS], lambda *step: told.append(step))
+    found = method_named(name, model, tracker=lk_chain)(
+        pictures, KEYS, outlines[KEYS], lambda *step: told.append(step)
+    )
     assert np.array_equal(found.points[KEYS], outlines[KEYS])
     assert np.abs(found.points - outlines).max() < 1.0
     assert np.array_equal(found.confidence[KEYS], np.ones(3))
@@ -112,7 +115,7 @@ def test_shapes_go_through_any_method(pictures, disc):
 
 
 def test_unknown_names_missing_weights_and_bad_keys_are_refused(pictures, disc):
-    with pytest.raises(PredictionError, match="smooth, track, planar, flow, model, best"):
+    with pytest.raises(PredictionError, match="smooth, track, planar, flow, tracker, model, best"):
         method_named("magic")
     with pytest.raises(PredictionError, match="needs weights"):
         method_named("best")

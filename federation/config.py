@@ -44,6 +44,9 @@ class StudioPolicy(_Frozen):
     windows_per_shot_max: Annotated[int, Field(ge=1, le=256)] = 64
     max_grad_norm_max: Annotated[float, Field(gt=0, le=1e3)] = 10.0
     base_releases_allowed: tuple[Annotated[int, Field(ge=1)], ...] = Field((), strict=False)  # empty: any
+    reply_every_s: Annotated[int, Field(ge=0, le=24 * 3600)] = (
+        0  # replies leave at multiples of it; 0: when ready
+    )
 
 
 class ShowConsent(_Frozen):

@@ -30,6 +30,7 @@ from federation.set_up import load_kit
 from studio_node.egress import EgressDoor
 from studio_node.egress_log import EGRESS_LOG, EgressLog
 from studio_node.isolation import isolation_here
+from studio_node.reply_schedule import ReplySchedule
 from studio_node.stored_updates import UPDATES_FOLDER, StoredUpdates
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def run(home: Path, *, threads: int | None = None) -> int:
         )
         sys.stdout.flush()
         with contextlib.suppress(SystemExit):
-            serve(listener, rounds, EgressDoor(EgressLog(home / EGRESS_LOG)), journal)
+            serve(listener, rounds, EgressDoor(EgressLog(home / EGRESS_LOG)), journal, ReplySchedule(home))
     journal.write("stopped", "stopped")
     return 0
 
@@ -94,14 +95,16 @@ def _warm(home: Path, kit: JoinKit, journal: Journal, threads: int | None) -> Lo
     return LocalRounds(home, kit, journal)
 
 
-def serve(listener: socket.socket, rounds: LocalRounds, door: EgressDoor, journal: Journal) -> None:
+def serve(
+    listener: socket.socket, rounds: LocalRounds, door: EgressDoor, journal: Journal, schedule: ReplySchedule
+) -> None:
     """Answer one connection after the other, for ever."""
     while True:
         connection, _ = listener.accept()
         with connection:
             try:
                 connection.settimeout(READ_TIMEOUT_S)
-                while serve_one(connection, rounds, door, journal):
+                while serve_one(connection, rounds, door, journal, schedule):
                     pass
             except (
                 OSError
@@ -109,7 +112,13 @@ def serve(listener: socket.socket, rounds: LocalRounds, door: EgressDoor, journa
                 journal.write("disconnected", f"the uplink's connection ended: {error}")
 
 
-def serve_one(connection: socket.socket, rounds: LocalRounds, door: EgressDoor, journal: Journal) -> bool:
+def serve_one(
+    connection: socket.socket,
+    rounds: LocalRounds,
+    door: EgressDoor,
+    journal: Journal,
+    schedule: ReplySchedule,
+) -> bool:
     """Answer one request of a connection; False when the connection is over.
 
     Raises:
@@ -117,12 +126,16 @@ def serve_one(connection: socket.socket, rounds: LocalRounds, door: EgressDoor, 
     """
     reader = FrameReader(connection)
     readable = True
+    came = time.monotonic()
     try:
-        answer = rounds.answer(read_request(reader.read_exactly))
+        request = read_request(reader.read_exactly)
+        came = time.monotonic()
+        answer = rounds.answer(request)
     except EndOfRequestsError:
         return False
     except MessageError as error:
         answer, readable = rounds.refuse(RefusalCode.MALFORMED, str(error)), False
+    schedule.wait(time.monotonic() - came)
     _release(answer, connection, door, journal)
     if (
         not readable

@@ -2,7 +2,7 @@
 
     campaigns/<campaign>/carried/
       round_0007_alder_<digest>.question    what ``fedroto round export`` hands out
-      <digest>.answer                       an answer that ``fedroto round import`` has verified; a reply frame
+      <digest>.answer                       an answer that ``fedroto round import`` has verified
 
 The round loop sees a carried studio as one that is always online and slow. Its answer passes the same validation as any
 other; beside that it is signed by the studio's node key, since no line has authenticated it.
@@ -10,7 +10,6 @@ other; beside that it is signed by the studio's node key, since no line has auth
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,8 +34,8 @@ from federation.errors import RoundError
 from federation.flower.coordinator import Reply
 from federation.flower.roster import Node
 from federation.homes import CoordinatorHome
-from federation.keys import KEY_FILE_BYTES_MAX, public_pem, read_openssh_public, read_public_pem
-from federation.messages import TrainRefusal, encode_request, read_reply
+from federation.keys import KEY_FILE_BYTES_MAX, public_pem, read_public_pem
+from federation.messages import TrainRefusal, encode_request
 from federation.plan import RoundInstruction
 from federation.records import read_request, reply_records
 
@@ -95,7 +94,7 @@ class CarriedCourier:
         write_atomic(
             self._folder / f"round_{server_round:04d}_{studio}_{name}.question", question, mode=0o600
         )
-        return _PREFIX + name
+        return f"{_PREFIX}{studio}_{name}"
 
     def pull(self, message_ids: Iterable[str]) -> Iterator[Reply]:
         """Yield answers that were imported, as often as they are asked for, and the other courier's replies."""
@@ -104,10 +103,14 @@ class CarriedCourier:
         if lined:
             yield from self._courier.pull(lined)
         for message_id in ids:
-            answer = self._folder / f"{message_id.removeprefix(_PREFIX)}.answer"
-            if message_id.startswith(_PREFIX) and answer.exists():
-                frame = read_bounded(answer, ANSWER_BYTES_MAX)
-                yield Reply(message_id, reply_records(read_reply(io.BytesIO(frame).read)), None)
+            if not message_id.startswith(_PREFIX):
+                continue
+            studio, _, name = message_id.removeprefix(_PREFIX).rpartition("_")
+            answer = self._folder / f"{name}.answer"
+            if answer.exists():
+                data, key = read_bounded(answer, ANSWER_BYTES_MAX), read_public_pem(self._keys[studio])
+                reply = verified_answer(data, key, question_digest=name)
+                yield Reply(message_id, reply_records(reply), None)
 
     def finish(self, *, completed: bool, details: str = "") -> None:
         """End the other courier's run."""
@@ -147,7 +150,7 @@ def carried_keys(home: Path, studios: Iterable[str]) -> dict[str, bytes]:
     for studio in found:
         if not studio.is_admitted:
             raise RoundError(f"studio {studio.name} is revoked; nothing is carried to it")
-    return {one.name: public_pem(read_openssh_public(one.public_key.encode())) for one in found}
+    return {one.name: public_pem(one.node_key) for one in found}
 
 
 def export_question(
@@ -201,8 +204,8 @@ def import_answer(home: Path, answer_file: Path) -> CarriedAnswer:
     question = read_bounded(asked[0], QUESTION_BYTES_MAX)
     instruction = _instruction(home, question)
     key = read_public_pem(carried_keys(home, [instruction.studio])[instruction.studio])
-    reply, frame = verified_answer(data, key, question_digest=digest(question))
-    write_atomic(asked[0].with_name(f"{digest(question)}.answer"), frame, mode=0o600)
+    reply = verified_answer(data, key, question_digest=digest(question))
+    write_atomic(asked[0].with_name(f"{digest(question)}.answer"), data, mode=0o600)
     return CarriedAnswer(
         instruction.campaign, instruction.server_round, instruction.studio, isinstance(reply, TrainRefusal)
     )

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from pydantic import TypeAdapter, ValidationError
 
 from aggregator.database import database_errors, open_database, reading, writing
+from federation.documents import PublicKey
 from federation.errors import IdentityError
 from federation.keys import fingerprint, openssh_public, read_openssh_public
 from federation.plan import LedgerHead, Name
@@ -79,9 +80,14 @@ class EnrolledStudio:
         return self.state is StudioState.ADMITTED
 
     @property
+    def node_key(self) -> PublicKey:
+        """Its node key's public half."""
+        return read_openssh_public(self.public_key.encode())
+
+    @property
     def fingerprint(self) -> str:
         """Its key's fingerprint, as people compare it by phone."""
-        return fingerprint(read_openssh_public(self.public_key.encode()))
+        return fingerprint(self.node_key)
 
 
 class Enrolment:

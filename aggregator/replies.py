@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from aggregator.enrolment import EnrolledStudio
 from aggregator.round_events import ReplyEvent, ReplyLost, StudioRefused, UpdateRejected, UpdateUnused
-from aggregator.validation import Expectation, Fault, Rejection, inspect_update
+from aggregator.validation import Expectation, Fault, Rejection, inspect_signature, inspect_update
 from federation.errors import MessageError
 from federation.flower.coordinator import Reply
-from federation.messages import TrainRefusal, TrainUpdate
-from federation.plan import LedgerHead
+from federation.messages import SignedUpdate, TrainRefusal, TrainUpdate
+from federation.plan import LedgerHead, TrainingPlan
 from federation.records import read_reply
+from federation.update_signature import UpdateSubject
 
 INVALID_BUNDLE = 7
 """Flower's error code for an app bundle that the studio does not take: asking again cannot help."""
@@ -23,23 +25,30 @@ class Question:
     Attributes:
         studio: whom.
         server_round: of which round.
+        base_digest: on which weights.
     """
 
     studio: str
     server_round: int
+    base_digest: str
 
 
 def judge(
-    reply: Reply, asked: Question, expected: Expectation, *, staleness: int, staleness_max: int
-) -> TrainUpdate | ReplyEvent:
+    reply: Reply,
+    asked: Question,
+    studio: EnrolledStudio,
+    plan: TrainingPlan,
+    *,
+    staleness: int,
+) -> SignedUpdate | ReplyEvent:
     """Judge a reply.
 
     Args:
         reply: as it was pulled; nothing in it is trusted.
         asked: what its message asked.
-        expected: what an update has to look like.
+        studio: whom it asked, with the key and the ledger head that the coordinator holds.
+        plan: the campaign's.
         staleness: rounds since the question was asked.
-        staleness_max: the plan's.
 
     Returns:
         The update, if it is to be kept and counted; otherwise what the round has to be told.
@@ -56,13 +65,27 @@ def judge(
         return _rejected(asked, Rejection(Fault.RECORDS, str(error)))
     if isinstance(answer, TrainRefusal):
         return StudioRefused(asked.studio, asked.server_round, reply.message_id, answer.code)
-    rejection = inspect_update(answer.update, answer.plan_digest, ledger_head(answer), expected)
+    if isinstance(answer, TrainUpdate):
+        return _rejected(asked, Rejection(Fault.SIGNATURE, "its update is not signed"))
+    rejection = _fault(answer, asked, studio, plan)
     if rejection is not None:
         return _rejected(asked, rejection)
-    if staleness > staleness_max:
-        reason = f"it came {staleness} round late; the plan uses updates up to {staleness_max} late"
+    if staleness > plan.staleness_max:
+        reason = f"it came {staleness} round late; the plan uses updates up to {plan.staleness_max} late"
         return UpdateUnused(asked.studio, asked.server_round, reason)
     return answer
+
+
+def _fault(
+    answer: SignedUpdate, asked: Question, studio: EnrolledStudio, plan: TrainingPlan
+) -> Rejection | None:
+    subject = UpdateSubject(plan.campaign, asked.server_round, asked.studio, plan.digest, asked.base_digest)
+    rejection = inspect_signature(answer, subject, studio.node_key)
+    if rejection is not None:
+        return rejection
+    update = answer.content
+    expected = Expectation.of(plan, studio.seen_head)
+    return inspect_update(update.update, update.plan_digest, ledger_head(update), expected)
 
 
 def ledger_head(update: TrainUpdate) -> LedgerHead:

@@ -36,15 +36,16 @@ from aggregator.round_report import Told, round_ended, round_opened, studio_answ
 from aggregator.round_rules import advance
 from aggregator.round_state import Phase, RoundState, Standing, open_round, reopen_round
 from aggregator.round_store import RoundRecord, RoundStore
-from aggregator.validation import Expectation
 from federation.documents import PrivateKey
 from federation.errors import FedrotoError, FlowerError, RoundError
 from federation.flower.coordinator import Reply, RunLostError
-from federation.keys import public_pem, read_openssh_public
-from federation.messages import PackedWeights, TrainRequest, TrainUpdate
+from federation.keys import public_pem
+from federation.messages import PackedWeights, SignedUpdate, TrainRequest
 from federation.model_spec import packed_digest
 from federation.plan import RoundInstruction, TrainingPlan
 from federation.records import request_records
+
+GO_ON = "start the same campaign again; what studios have sent is kept"
 
 
 @dataclass(frozen=True)
@@ -182,7 +183,7 @@ class _Round:
 
     def _see_roster(self) -> None:
         keys = {
-            studio.name: public_pem(read_openssh_public(studio.public_key.encode()))
+            studio.name: public_pem(studio.node_key)
             for studio in self._campaign.enrolment.studios()
             if studio.is_admitted and studio.name in self._plan.studios
         }
@@ -262,13 +263,13 @@ class _Round:
         verdict = judge(
             reply,
             asked,
-            Expectation.of(self._plan, studio.seen_head),
+            studio,
+            self._plan,
             staleness=self._number - asked.server_round,
-            staleness_max=self._plan.staleness_max,
         )
-        if isinstance(verdict, TrainUpdate):
+        if isinstance(verdict, SignedUpdate):
             size_bytes = self._store.write_update(self._number, asked.server_round, asked.studio, verdict)
-            self._campaign.enrolment.record_head(asked.studio, ledger_head(verdict))
+            self._campaign.enrolment.record_head(asked.studio, ledger_head(verdict.content))
             verdict = UpdateAccepted(asked.studio, asked.server_round, size_bytes)
         self._on(verdict)
 
@@ -277,8 +278,15 @@ class _Round:
         for server_round, turns in ((self._number - 1, self._state.late), (self._number, self._state.turns)):
             for studio, turn in turns.items():
                 if not turn.standing.is_settled and message_id in {one.message_id for one in turn.pending}:
-                    return Question(studio, server_round)
+                    return Question(studio, server_round, self._base_digest(server_round))
         return None
+
+    def _base_digest(self, server_round: int) -> str:
+        """Return which weights the questions of this round or the one before are about."""
+        record = self._record if server_round == self._number else self._store.read_record(server_round)
+        if record is None:
+            raise RoundError(f"the record of round {server_round} is missing in {self._store.folder}")
+        return record.base_digest
 
     # Keeping, and ending
 
@@ -318,7 +326,9 @@ class _Round:
             with contextlib.suppress(FedrotoError):
                 self._store.write_record(record)
                 self._campaign.progress.round(record)
-        hint = error.hint or "start the same campaign again; what studios have sent is kept"
+        hint = error.hint or ""
+        if GO_ON not in hint:
+            hint = f"{hint}; then {GO_ON}" if hint else GO_ON
         return RoundError(f"round {self._number} cannot go on: {error}", hint=hint)
 
     def _tell(self, told: Told) -> None:

@@ -7,6 +7,8 @@
       round_0002/
         round.json                  where the round stands, its absolute deadline, the messages that are out
         update_<studio>.frame       an accepted update, written as soon as it is validated
+        update_<studio>.signature   the studio's signature over it (``federation.update_signature``): evidence, kept
+                                    beside it; written first, because the frame says that the update is in
         late_<studio>.frame         an accepted reply to round 1's question that came during round 2
         weights.safetensors         the packed weights after the round
       rounds.sqlite, progress.jsonl      for people and the console (``aggregator.progress``); nothing is read from them
@@ -38,7 +40,14 @@ from aggregator.round_state import RoundState
 from federation.documents import DOCUMENT_BYTES_MAX, PrivateKey, digest
 from federation.durable import make_private_dir, read_bounded, remove_leftovers, write_atomic
 from federation.errors import FedrotoError, MessageError, RoundError
-from federation.messages import PACKED_BYTES_MAX, PackedWeights, TrainUpdate, encode_reply, read_reply
+from federation.messages import (
+    PACKED_BYTES_MAX,
+    PackedWeights,
+    SignedUpdate,
+    TrainUpdate,
+    encode_reply,
+    read_reply,
+)
 from federation.model_spec import Tensors, packed_digest
 from federation.plan import TrainingPlan
 
@@ -159,18 +168,19 @@ class RoundStore:
             make_private_dir(folder)
             write_atomic(folder / _RECORD_FILE, _RECORD.dump_json(stored), mode=0o600)
 
-    def write_update(self, during: int, server_round: int, studio: str, update: TrainUpdate) -> int:
-        """Keep an accepted update and return its size in bytes.
+    def write_update(self, during: int, server_round: int, studio: str, signed: SignedUpdate) -> int:
+        """Keep an accepted update with its signature, and return the update's size in bytes.
 
         Args:
             during: the round that is running.
             server_round: the round whose question the update answers; ``during`` or the one before.
             studio: who sent it.
-            update: validated.
+            signed: validated.
         """
-        data = encode_reply(update)
+        data, path = encode_reply(signed.content), self._update(during, server_round, studio)
         with disk_guard():
-            write_atomic(self._update(during, server_round, studio), data, mode=0o600)
+            write_atomic(path.with_suffix(".signature"), signed.signature, mode=0o600)
+            write_atomic(path, data, mode=0o600)
         return len(data)
 
     def read_update(self, during: int, server_round: int, studio: str) -> tuple[TrainUpdate, str]:

@@ -2,16 +2,16 @@
 
 Rules (docs/protocol.md), each with its own fault; the first that is broken drops this studio and nobody else:
   1. The records have the exact keys and types (``federation.records``; here: ``RECORDS``).
-  2. The update answers this plan (``PLAN``).
-  3. The array is float32 of the plan's length (``DTYPE``, ``LENGTH``).
-  4. Every value is finite and a multiple of the plan's grid (``NOT_FINITE``, ``OFF_GRID``).
-  5. Its norm is within the plan's bound (``NORM``).
-  6. The studio's ledger is not behind, and not another one than, what the coordinator has counter-signed
+  2. The studio's node key signed exactly these bytes as the answer to this question: campaign, round, studio, plan and
+     base weights (``SIGNATURE``).
+  3. The update answers this plan (``PLAN``).
+  4. The array is float32 of the plan's length (``DTYPE``, ``LENGTH``).
+  5. Every value is finite and a multiple of the plan's grid (``NOT_FINITE``, ``OFF_GRID``).
+  6. Its norm is within the plan's bound (``NORM``).
+  7. The studio's ledger is not behind, and not another one than, what the coordinator has counter-signed
      (``LEDGER_BEHIND``, ``LEDGER_FORKED``).
 
-Which weights the update is a difference to needs no check: it is part of the question that the reply answers, and a
-question is asked for one base only. What a studio may *send* is checked by the studio's own egress door; nothing
-here relies on that.
+What a studio may *send* is checked by the studio's own egress door; nothing here relies on that.
 """
 
 from __future__ import annotations
@@ -24,13 +24,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from federation.documents import PublicKey
+from federation.errors import SignatureError
+from federation.messages import SignedUpdate
 from federation.plan import LedgerHead, TrainingPlan, UpdateBounds
+from federation.update_signature import UpdateSubject, require_signature
 
 
 class Fault(StrEnum):
     """Why an update was dropped. Values are stored in round files and never change their meaning."""
 
     RECORDS = "records"  # keys, types or sizes of the reply's records
+    SIGNATURE = "signature"
     PLAN = "plan"
     DTYPE = "dtype"
     LENGTH = "length"
@@ -69,6 +74,23 @@ class Expectation:
     def of(cls, plan: TrainingPlan, seen_head: LedgerHead | None) -> Expectation:
         """Take the expectation from a plan and a studio's newest ledger head."""
         return cls(plan.digest, plan.model.parameters, plan.update, seen_head)
+
+
+def inspect_signature(
+    signed: SignedUpdate, subject: UpdateSubject, public_key: PublicKey
+) -> Rejection | None:
+    """Check that the studio stands to one update as the answer to one question.
+
+    Args:
+        signed: as it came.
+        subject: the question.
+        public_key: the studio's node key, from the enrolment book.
+    """
+    try:
+        require_signature(signed, subject, public_key)
+    except SignatureError as error:
+        return Rejection(Fault.SIGNATURE, str(error))
+    return None
 
 
 def inspect_update(

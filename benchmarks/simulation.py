@@ -31,10 +31,13 @@ from federation.documents import PublicKey
 from federation.flower.bundle import build_bundle
 from federation.flower.coordinator import Reply
 from federation.flower.roster import Node, public_key_pem
+from federation.homes import StudioHome
 from federation.journal import Journal
-from federation.messages import TrainReply, TrainRequest, TrainUpdate
+from federation.keys import load_node_key
+from federation.messages import SignedUpdate, TrainRefusal, TrainReply, TrainRequest, TrainUpdate
 from federation.plan import LedgerHead, RoundInstruction, TrainingPlan
 from federation.records import read_request, reply_records
+from federation.update_signature import UpdateSubject, sign_update
 from studio_node.catalogue import Catalogue, PackEntry
 from studio_node.egress import decode_reply
 from studio_node.ledger import Reservation
@@ -57,8 +60,16 @@ class SimulatedStudio:
     size_tier: str
     plan_key: PublicKey
 
-    def answer(self, request: TrainRequest, mode: Mode) -> TrainReply:
-        """Answer a training request, as the runner does or, in research mode, by training alone."""
+    def answer(self, request: TrainRequest, mode: Mode) -> SignedUpdate | TrainRefusal:
+        """Answer a training request, as a studio's two processes do or, in research mode, by training alone."""
+        reply = self._reply(request, mode)
+        if isinstance(reply, TrainRefusal):
+            return reply
+        instruction = RoundInstruction.verified(request.instruction, self.plan_key)
+        node_key = load_node_key(StudioHome(self.home).node_key).private
+        return sign_update(reply, UpdateSubject.of(instruction), node_key)
+
+    def _reply(self, request: TrainRequest, mode: Mode) -> TrainReply:
         if mode == "private":
             journal = Journal(self.home / "logs" / "runner.log", "runner", echo=StringIO())
             rounds = LocalRounds(self.home, set_up.load_kit(self.home), journal)

@@ -2,8 +2,9 @@
 
 The question is the frame that a studio's runner reads: plan and instruction are signed with the coordinator's plan key,
 the instruction names the studio and the weights' digest, so the file needs no further seal. The answer is the runner's
-reply frame behind one line: a document, signed with the studio's node key, that names question and frame by digest.
-What leaves is what leaves over a line, plus that signature.
+reply frame behind one line: a document, signed with the studio's node key, that names question and frame by digest and
+holds an update's own signature. What leaves is what leaves over a line, plus that document's signature, which a refusal
+needs too: no line has authenticated it.
 """
 
 from __future__ import annotations
@@ -17,9 +18,20 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from federation.documents import DOCUMENT_BYTES_MAX, PublicKey, SignedDocument, digest, sign
 from federation.errors import DocumentError, MessageError
-from federation.messages import PACKED_BYTES_MAX, TrainReply, TrainRequest, read_reply, read_request
+from federation.messages import (
+    PACKED_BYTES_MAX,
+    SignedUpdate,
+    TrainRefusal,
+    TrainReply,
+    TrainRequest,
+    TrainUpdate,
+    encode_reply,
+    read_reply,
+    read_request,
+)
+from federation.update_signature import UpdateSubject, sign_update
 
-ANSWER_SCHEMA: Final = "fedroto.carried-answer/1"
+ANSWER_SCHEMA: Final = "fedroto.carried-answer/2"
 QUESTION_BYTES_MAX = PACKED_BYTES_MAX + 2 * DOCUMENT_BYTES_MAX + 4096
 ANSWER_BYTES_MAX = PACKED_BYTES_MAX + 64 * 1024
 Frame = TypeVar("Frame", TrainRequest, TrainReply)
@@ -34,14 +46,28 @@ def read_question(data: bytes) -> TrainRequest:
     return _whole(data, "question", read_request)
 
 
-def sign_answer(frame: bytes, *, question: bytes, node_key: ec.EllipticCurvePrivateKey) -> bytes:
-    """Put a reply frame behind a signature; returns the answer's file."""
-    fields = {"schema": ANSWER_SCHEMA, "question": digest(question), "frame": digest(frame)}
+def sign_answer(
+    reply: TrainReply, *, question: bytes, subject: UpdateSubject, node_key: ec.EllipticCurvePrivateKey
+) -> bytes:
+    """Put a reply behind its signatures; returns the answer's file.
+
+    Args:
+        reply: the runner's.
+        question: the question's file.
+        subject: what it asks.
+        node_key: the studio's.
+    """
+    frame, fields = encode_reply(reply), {"schema": ANSWER_SCHEMA, "question": digest(question)}
+    if isinstance(reply, TrainUpdate):
+        fields["update_signature"] = sign_update(reply, subject, node_key).signature.hex()
+    fields["frame"] = digest(frame)
     return sign("carried-answer", fields, node_key).to_bytes() + b"\n" + frame
 
 
-def verified_answer(data: bytes, public_key: PublicKey, *, question_digest: str) -> tuple[TrainReply, bytes]:
-    """Read an answer's file; returns the reply and its frame.
+def verified_answer(
+    data: bytes, public_key: PublicKey, *, question_digest: str
+) -> SignedUpdate | TrainRefusal:
+    """Read an answer's file; the update's own signature is for the coordinator's validation, as over a line.
 
     Raises:
         SignatureError: not signed by this key, or changed after signing.
@@ -50,11 +76,18 @@ def verified_answer(data: bytes, public_key: PublicKey, *, question_digest: str)
     """
     line, frame = _parts(data)
     fields = SignedDocument.from_bytes(line).verified("carried-answer", public_key)
+    signature = fields.pop("update_signature", None)
     expected = {"schema": ANSWER_SCHEMA, "question": question_digest, "frame": digest(frame)}
     if fields != expected:
         wrong = sorted(name for name in expected if fields.get(name) != expected[name])
         raise DocumentError(f"the carried answer does not belong to this question: {', '.join(wrong)} differ")
-    return _whole(frame, "answer", read_reply), frame
+    reply = _whole(frame, "answer", read_reply)
+    if isinstance(reply, TrainRefusal):
+        return reply
+    try:
+        return SignedUpdate(reply, bytes.fromhex(signature or ""))
+    except (TypeError, ValueError, MessageError) as error:
+        raise DocumentError("the carried answer holds an update without its signature") from error
 
 
 def claimed_question(data: bytes) -> str:

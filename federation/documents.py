@@ -127,7 +127,7 @@ class SignedDocument:
                 f"{key_id(public_key)[:16]}",
                 hint="compare the key's fingerprint with its owner by phone before trusting another one",
             )
-        signed = _signed_bytes(self.kind, self.payload)
+        signed = signed_bytes(self.kind, self.payload)
         try:
             if isinstance(public_key, ed25519.Ed25519PublicKey):
                 public_key.verify(self.signature, signed)
@@ -143,7 +143,7 @@ class SignedDocument:
 def sign(kind: str, payload: dict[str, Any], private_key: PrivateKey) -> SignedDocument:
     """Sign a payload as a document of one kind, with an Ed25519 or an EC key (ECDSA with SHA-256)."""
     data = canonical_json(payload)
-    signed = _signed_bytes(kind, data)
+    signed = signed_bytes(kind, data)
     if isinstance(private_key, ed25519.Ed25519PrivateKey):
         signature = private_key.sign(signed)
     else:
@@ -151,7 +151,8 @@ def sign(kind: str, payload: dict[str, Any], private_key: PrivateKey) -> SignedD
     return SignedDocument(kind, data, key_id(private_key.public_key()), signature)
 
 
-def _signed_bytes(kind: str, payload: bytes) -> bytes:
+def signed_bytes(kind: str, payload: bytes) -> bytes:
+    """Return what is signed for a payload of one kind (rule 2)."""
     return b"fedroto:" + kind.encode() + b"\0" + payload
 
 

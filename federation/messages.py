@@ -25,6 +25,7 @@ from federation.plan import PARAMETERS_MAX
 MAGIC = b"FRTO"
 SHORT_PART_BYTES_MAX = 256
 PACKED_BYTES_MAX = 4 * PARAMETERS_MAX
+UPDATE_SIGNATURE_BYTES = 96  # ECDSA P-384, both halves, big-endian
 PackedWeights = npt.NDArray[np.float32]  # [P]: the trainable tensors, flattened in the plan's order
 
 
@@ -48,7 +49,7 @@ class TrainRequest:
 
 @dataclass(frozen=True)
 class TrainUpdate:
-    """All that leaves a studio: the noised update, the plan's id and the ledger's head.
+    """All that passes a studio's egress door: the noised update, the plan's id and the ledger's head.
 
     Attributes:
         update: float32 [P], trained weights minus the request's weights.
@@ -82,6 +83,25 @@ class TrainRefusal:
 
 
 TrainReply = TrainUpdate | TrainRefusal
+
+
+@dataclass(frozen=True)
+class SignedUpdate:
+    """An update as it crosses the wire; whether the signature holds is for ``federation.update_signature``.
+
+    Attributes:
+        content: what passed the egress door.
+        signature: the studio's, over the question and the update.
+    """
+
+    content: TrainUpdate
+    signature: bytes
+
+    def __post_init__(self) -> None:
+        if len(self.signature) != UPDATE_SIGNATURE_BYTES:
+            raise MessageError(
+                f"an update's signature has {UPDATE_SIGNATURE_BYTES} bytes, this one {len(self.signature)}"
+            )
 
 
 def encode_request(request: TrainRequest) -> bytes:

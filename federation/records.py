@@ -2,6 +2,7 @@
 
     question   weights.packed (array)   instruction.plan, instruction.instruction (bytes)
     update     update.packed (array)    report.plan_digest, report.ledger_sequence, report.ledger_hash
+               signature.node_key (bytes), which the uplink puts to what the runner gave it
     refusal    refusal.code
 
 Reading is strict in both directions: a key too many, one too few, another type, shape or dtype is a MessageError, and
@@ -21,6 +22,7 @@ from federation.documents import DOCUMENT_BYTES_MAX
 from federation.errors import MessageError
 from federation.messages import (
     PackedWeights,
+    SignedUpdate,
     TrainRefusal,
     TrainReply,
     TrainRequest,
@@ -32,6 +34,7 @@ from federation.plan import PARAMETERS_MAX
 _WEIGHTS, _UPDATE, _PACKED = "weights", "update", "packed"
 _INSTRUCTION, _PLAN = "instruction", "plan"
 _REPORT, _PLAN_DIGEST, _SEQUENCE, _HASH = "report", "plan_digest", "ledger_sequence", "ledger_hash"
+_SIGNATURE, _NODE_KEY = "signature", "node_key"
 _REFUSAL, _CODE = "refusal", "code"
 _NPY_HEADER_BYTES_MAX = 512
 
@@ -60,8 +63,12 @@ def read_request(records: RecordDict) -> TrainRequest:
     return TrainRequest(fields[_PLAN], fields[_INSTRUCTION], _packed(records[_WEIGHTS]))
 
 
-def reply_records(reply: TrainReply) -> RecordDict:
-    """Write an update or a refusal as the records of a Flower message."""
+def reply_records(reply: TrainReply | SignedUpdate) -> RecordDict:
+    """Write an update, signed or not yet, or a refusal as the records of a Flower message."""
+    if isinstance(reply, SignedUpdate):
+        records = reply_records(reply.content)
+        records[_SIGNATURE] = ConfigRecord({_NODE_KEY: reply.signature})
+        return records
     if isinstance(reply, TrainRefusal):
         return RecordDict({_REFUSAL: ConfigRecord({_CODE: int(reply.code)})})
     report = ConfigRecord(
@@ -74,19 +81,24 @@ def reply_records(reply: TrainReply) -> RecordDict:
     return RecordDict({_UPDATE: _array_record(reply.update), _REPORT: report})
 
 
-def read_reply(records: RecordDict) -> TrainReply:
-    """Read an update or a refusal.
+def read_reply(records: RecordDict) -> TrainReply | SignedUpdate:
+    """Read an update, signed or not, or a refusal; no signature is verified here.
 
     Raises:
-        MessageError: the records are neither.
+        MessageError: the records are none of them.
     """
     if set(records) == {_REFUSAL}:
         fields = _config(records[_REFUSAL], {_CODE: int}, "the refusal")
         return TrainRefusal(refusal_code(fields[_CODE]))
-    _expect_keys(records, {_UPDATE, _REPORT}, "the reply")
+    is_signed = _SIGNATURE in records
+    _expect_keys(records, {_UPDATE, _REPORT} | ({_SIGNATURE} if is_signed else set()), "the reply")
     types = {_PLAN_DIGEST: str, _SEQUENCE: int, _HASH: str}
     fields = _config(records[_REPORT], types, "the reply's report")
-    return TrainUpdate(_packed(records[_UPDATE]), fields[_PLAN_DIGEST], fields[_SEQUENCE], fields[_HASH])
+    update = TrainUpdate(_packed(records[_UPDATE]), fields[_PLAN_DIGEST], fields[_SEQUENCE], fields[_HASH])
+    if not is_signed:
+        return update
+    seal = _config(records[_SIGNATURE], {_NODE_KEY: bytes}, "the reply's signature")
+    return SignedUpdate(update, seal[_NODE_KEY])
 
 
 def _array_record(packed: PackedWeights) -> ArrayRecord:

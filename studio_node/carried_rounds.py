@@ -12,9 +12,10 @@ from federation.errors import IdentityError, RefusalCode, RefusedError
 from federation.flower.bundle import build_bundle, bundle_digest
 from federation.homes import StudioHome
 from federation.keys import load_node_key
-from federation.messages import TrainRefusal, TrainReply, TrainRequest, encode_reply
+from federation.messages import TrainRefusal, TrainReply, TrainRequest
 from federation.plan import RoundInstruction
 from federation.set_up import load_kit
+from federation.update_signature import UpdateSubject
 from studio_node.runner_client import ask_runner
 
 TRAINING_TIMEOUT_S = 24 * 3600.0
@@ -80,7 +81,7 @@ def answer_question(
             hint=f"start it with fedroto studio runner --home {home}, see its runner.jsonl, and ask again",
         )
     node_key = load_node_key(StudioHome(home).node_key).private
-    answer = sign_answer(encode_reply(reply), question=data, node_key=node_key)
+    answer = sign_answer(reply, question=data, subject=UpdateSubject.of(instruction), node_key=node_key)
     destination = answer_file or question_file.with_suffix(".answer")
     write_atomic(destination, answer, mode=0o600)
     return CarriedReply(instruction.campaign, instruction.server_round, destination, len(answer), refusal)

@@ -1,8 +1,8 @@
 """The uplink: the studio's Flower node. It has the network and the node key, and cannot read plates.
 
 It takes instructions from the federation, compares the run's app bundle with the installed code, hands the message to
-the installed ClientApp (which asks the runner), and sends the reply. No trouble of network, coordinator or runner ends
-it: it ends on SIGTERM, or when the coordinator has revoked its key.
+the installed ClientApp (which asks the runner), signs an update with the node key, and sends the reply. No trouble of
+network, coordinator or runner ends it: it ends on SIGTERM, or when the coordinator has revoked its key.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from flwr.app import Context, Message, RecordDict
 
 from federation.child_process import stop_on_signals
+from federation.documents import PublicKey
 from federation.durable import make_private_dir
-from federation.errors import FlowerError, IdentityError, RefusalCode
+from federation.errors import DocumentError, FlowerError, IdentityError, RefusalCode
 from federation.flower.bundle import build_bundle, bundle_digest
 from federation.flower.run_state import lock_exclusively
 from federation.flower.studio import FleetConnection, RunOverError
@@ -30,10 +31,12 @@ from federation.flower.transport import UnreachableError
 from federation.homes import StudioHome
 from federation.journal import Journal
 from federation.keys import load_node_key
-from federation.messages import TrainRefusal
+from federation.messages import TrainRefusal, TrainUpdate
 from federation.next_key import adopt_next_key
-from federation.records import reply_records
+from federation.plan import RoundInstruction
+from federation.records import read_reply, read_request, reply_records
 from federation.set_up import load_kit
+from federation.update_signature import UpdateSubject, sign_update
 from studio_node.client_app import RUNNER_SOCKET, app, seconds_left
 
 POLL_MIN_S, POLL_MAX_S = 0.25, 2.0
@@ -49,6 +52,7 @@ class UplinkSettings:
         fleet_address: host:port of the coordinator's fleet proxy.
         ca_certificate: PEM of the federation's authority.
         node_key: the studio's node key.
+        plan_key: the coordinator's, which instructions are signed with.
         run_folder: private folder for the node id.
         runner_socket: the runner's socket.
         journal: JSON-lines file.
@@ -57,6 +61,7 @@ class UplinkSettings:
     fleet_address: str
     ca_certificate: bytes
     node_key: ec.EllipticCurvePrivateKey
+    plan_key: PublicKey
     run_folder: Path
     runner_socket: Path
     journal: Path
@@ -74,6 +79,7 @@ class UplinkSettings:
             fleet_address=kit.fleet_address,
             ca_certificate=kit.ca_pem.encode(),
             node_key=load_node_key(StudioHome(root).node_key).private,
+            plan_key=kit.plan_key,
             run_folder=root / "run",
             runner_socket=root / "run" / "runner.sock",
             journal=root / "uplink.jsonl",
@@ -242,10 +248,25 @@ class Uplink:
                 state=RecordDict(),
                 run_config={},
             )
-            return app(message, context)
+            return self._signed(message, app(message, context))
         except BaseException as error:
             self._journal.write("app_error", f"the app failed: {type(error).__name__}: {error}")
             return _refusal(message, RefusalCode.INTERNAL)
+
+    def _signed(self, message: Message, reply: Message) -> Message:
+        """Put the studio's signature to an update; a refusal goes as it is."""
+        update = read_reply(reply.content)
+        if not isinstance(update, TrainUpdate):
+            return reply
+        try:
+            asked = RoundInstruction.verified(
+                read_request(message.content).instruction, self._settings.plan_key
+            )
+        except DocumentError as error:
+            self._journal.write("unsigned", f"refused: an update is not signed for this instruction: {error}")
+            return _refusal(message, RefusalCode.BAD_SIGNATURE)
+        signed = sign_update(update, UpdateSubject.of(asked), self._settings.node_key)
+        return Message(reply_records(signed), reply_to=message)
 
     def _in_thread(self, call: Callable[[], Message]) -> Message | None:
         """Run a call in a thread, so that SIGTERM ends the wait; None if it did, or if the call did not return."""

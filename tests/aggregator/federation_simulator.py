@@ -38,10 +38,11 @@ from federation.flower.coordinator import ASK_AGAIN, Reply, RunLostError
 from federation.flower.roster import Node
 from federation.flower.transport import UnreachableError
 from federation.keys import create_plan_key, openssh_public, public_pem
-from federation.messages import PackedWeights, TrainRefusal, TrainReply, TrainUpdate
+from federation.messages import PackedWeights, SignedUpdate, TrainRefusal, TrainReply, TrainUpdate
 from federation.model_spec import packed_digest
 from federation.plan import LedgerHead, RoundInstruction, TrainingPlan
 from federation.records import read_request, reply_records
+from federation.update_signature import UpdateSubject, sign_update
 from model.network import RotoModel
 from model.weights import TensorSpec, save
 
@@ -64,7 +65,8 @@ class SimulatedStudio:
     delay_s: float = 1.0
     online: bool = True
     refuses: RefusalCode | None = None
-    distort: Callable[[TrainUpdate], TrainReply | RecordDict] | None = None
+    distort: Callable[[TrainUpdate], TrainReply | RecordDict] | None = None  # before it signs
+    distort_signed: Callable[[SignedUpdate], SignedUpdate | TrainUpdate] | None = None
     key: ec.EllipticCurvePrivateKey = field(default_factory=lambda: ec.generate_private_key(ec.SECP384R1()))
     node_id: int = 0
     activated_at: float = 0.0
@@ -100,6 +102,10 @@ class SimulatedStudio:
         scaled = raw * (0.5 * plan.update.norm_max / np.linalg.norm(raw))
         update = (np.rint(scaled / plan.update.grid) * plan.update.grid).astype(np.float32)
         return TrainUpdate(update, plan.digest, len(self.ledger), self.ledger[-1])
+
+    def signed(self, update: TrainUpdate, instruction: RoundInstruction) -> SignedUpdate:
+        """Sign an update as the answer to an instruction, as the uplink does."""
+        return sign_update(update, UpdateSubject.of(instruction), self.key)
 
     @property
     def head(self) -> LedgerHead:
@@ -267,16 +273,20 @@ class FederationSimulator:
                 return
             message = self.messages.get(message_id)
             if message is not None and self.now < message.expires_at:
-                message.reply = self._records(studio, reply)
+                message.reply = self._records(studio, message, reply)
 
         self._later(seconds, arrive)
 
     @staticmethod
-    def _records(studio: SimulatedStudio, reply: TrainReply) -> RecordDict:
-        if studio.distort is None or isinstance(reply, TrainRefusal):
+    def _records(studio: SimulatedStudio, message: _Message, reply: TrainReply) -> RecordDict:
+        if isinstance(reply, TrainRefusal):
             return reply_records(reply)
-        distorted = studio.distort(reply)
-        return distorted if isinstance(distorted, RecordDict) else reply_records(distorted)
+        said = reply if studio.distort is None else studio.distort(reply)
+        if not isinstance(said, TrainUpdate):
+            return said if isinstance(said, RecordDict) else reply_records(said)
+        asked = RoundInstruction.verified(read_request(message.content).instruction, studio.plan_key)
+        signed = studio.signed(said, asked)
+        return reply_records(signed if studio.distort_signed is None else studio.distort_signed(signed))
 
 
 class SimulatedCourier:

@@ -19,8 +19,9 @@ from federation import keys
 from federation.carried import read_question, sign_answer
 from federation.documents import DocumentError, SignatureError
 from federation.errors import MessageError, RefusalCode, RoundError
-from federation.messages import TrainRefusal, TrainUpdate, encode_reply
+from federation.messages import TrainRefusal, TrainUpdate
 from federation.plan import RoundInstruction, TrainingPlan
+from federation.update_signature import UpdateSubject
 
 
 @pytest.fixture
@@ -71,7 +72,10 @@ class Carried:
             self.cedar.stored[instruction.question] = self.cedar.train(plan, instruction)
         reply = reply or distort(self.cedar.stored[instruction.question])
         file = self.folder / "back.answer"
-        file.write_bytes(sign_answer(encode_reply(reply), question=question, node_key=key or self.cedar.key))
+        subject = UpdateSubject.of(instruction)
+        file.write_bytes(
+            sign_answer(reply, question=question, subject=subject, node_key=key or self.cedar.key)
+        )
         return file
 
     def carry(self, **how):
@@ -165,7 +169,10 @@ def test_a_changed_answer_is_refused_whatever_byte_it_is(asked):
 
 def test_an_answer_to_a_question_that_was_never_asked_is_refused(asked):
     file = asked.folder / "other.answer"
-    file.write_bytes(sign_answer(b"frame", question=b"another question", node_key=asked.cedar.key))
+    refusal, subject = TrainRefusal(RefusalCode.BUSY), UpdateSubject("spring", 1, "cedar", "a" * 64, "b" * 64)
+    file.write_bytes(
+        sign_answer(refusal, question=b"another question", subject=subject, node_key=asked.cedar.key)
+    )
     with pytest.raises(RoundError, match="never asked"):
         import_answer(asked.home, file)
 

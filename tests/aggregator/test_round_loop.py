@@ -5,6 +5,7 @@ import re
 
 import numpy as np
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 from federation_simulator import START, FederationSimulator, use_tiny_model
 from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 
@@ -13,7 +14,9 @@ from aggregator.enrolment import Enrolment
 from aggregator.round_state import Standing
 from aggregator.round_store import RoundStore
 from federation.errors import RefusalCode
+from federation.messages import SignedUpdate
 from federation.records import reply_records
+from federation.update_signature import UpdateSubject, require_signature, sign_update
 
 
 @pytest.fixture
@@ -144,6 +147,64 @@ def test_a_liar_is_dropped_with_its_own_reason_and_nobody_else_is(simulator, lie
     honest = [used_update(simulator, s) for s in ("ash", "cedar")]
     expected = weights(simulator, 0).astype(np.float64) + np.mean(honest, axis=0)
     np.testing.assert_array_equal(weights(simulator, 1), expected.astype(np.float32))
+
+
+def signed_with(key):
+    """Another key's signature over what would be right."""
+    return lambda signed: sign_update(
+        signed.content, UpdateSubject("spring", 1, "birch", signed.content.plan_digest, "0" * 64), key
+    )
+
+
+FORGERIES = {
+    "unsigned": lambda signed: signed.content,
+    "changed after signing": lambda signed: dataclasses.replace(
+        signed, content=dataclasses.replace(signed.content, update=-signed.content.update)
+    ),
+    "another ledger head after signing": lambda signed: dataclasses.replace(
+        signed, content=dataclasses.replace(signed.content, ledger_sequence=99)
+    ),
+    "a damaged signature": lambda signed: dataclasses.replace(signed, signature=signed.signature[::-1]),
+    "zeros": lambda signed: dataclasses.replace(signed, signature=bytes(96)),
+    "a stranger's key": signed_with(ec.generate_private_key(ec.SECP384R1())),
+}
+
+
+@pytest.mark.parametrize("forgery", FORGERIES)
+def test_an_update_without_its_studios_signature_is_dropped_before_any_rule_sees_it(simulator, forgery):
+    simulator.studios["birch"].distort_signed = FORGERIES[forgery]
+    result = simulator.run(rounds=1, quorum=2, deadline_s=60)
+    assert [outcome.returned for outcome in result.rounds] == [("ash", "cedar")]
+    turn = store_of(simulator).read_record(1).state.turns["birch"]
+    assert turn.standing is Standing.REJECTED
+    assert turn.reason.startswith("signature: ")
+    with Enrolment(simulator.home) as enrolment:
+        assert enrolment.studio("birch").seen_head is None
+
+
+def test_an_update_signed_for_one_round_or_studio_serves_no_other(simulator):
+    kept = []
+
+    def remember(signed):
+        kept.append(signed)
+        return signed
+
+    simulator.studios["ash"].distort_signed = remember
+    simulator.studios["birch"].distort_signed = lambda signed: kept[0]  # ash's, word for word
+    simulator.studios["birch"].delay_s = 5
+    simulator.at(20, lambda: setattr(simulator.studios["ash"], "distort_signed", lambda signed: kept[0]))
+    simulator.studios["cedar"].delay_s = 30
+    result = simulator.run(rounds=2, quorum=1, deadline_s=60)
+    assert [outcome.returned for outcome in result.rounds] == [("ash", "cedar"), ("cedar",)]
+
+
+def test_what_the_coordinator_keeps_proves_who_sent_it(simulator):
+    simulator.run(rounds=1, quorum=2, deadline_s=60)
+    store, ash = store_of(simulator), simulator.studios["ash"]
+    update, _ = store.read_update(1, 1, "ash")
+    signature = (store.folder / "round_0001" / "update_ash.signature").read_bytes()
+    subject = UpdateSubject("spring", 1, "ash", update.plan_digest, store.read_record(1).base_digest)
+    require_signature(SignedUpdate(update, signature), subject, ash.key.public_key())
 
 
 def used_update(simulator, studio):

@@ -11,11 +11,12 @@ from aggregator.round_state import Pending, Phase, Standing, Turn, open_round
 from aggregator.round_store import RoundRecord, RoundStore, UsedUpdate
 from federation.durable import TEMPORARY_PREFIX
 from federation.errors import RoundError
-from federation.messages import TrainUpdate
+from federation.messages import SignedUpdate, TrainUpdate
 from federation.model_spec import packed_digest
 
 WEIGHTS = np.linspace(-3, 3, 50, dtype=np.float32)
 UPDATE = TrainUpdate(WEIGHTS / 8, "a" * 64, 12, "b" * 64)
+SIGNED = SignedUpdate(UPDATE, bytes(range(96)))
 
 
 @pytest.fixture
@@ -54,10 +55,11 @@ def test_the_roster_is_not_stored(store):
 
 def test_updates_are_read_back_bit_by_bit_with_the_digest_of_their_file(store):
     store.write_record(record())
-    size_bytes = store.write_update(2, 2, "ash", UPDATE)
-    store.write_update(2, 1, "birch", UPDATE)
+    size_bytes = store.write_update(2, 2, "ash", SIGNED)
+    store.write_update(2, 1, "birch", SIGNED)
     update, digest = store.read_update(2, 2, "ash")
     np.testing.assert_array_equal(update.update, UPDATE.update)
+    assert (store.folder / "round_0002" / "update_ash.signature").read_bytes() == SIGNED.signature
     assert (update.ledger_sequence, update.ledger_hash) == (12, "b" * 64)
     assert digest == store.read_update(2, 1, "birch")[1]
     assert store.stored_updates(2) == {("ash", 2): size_bytes, ("birch", 1): size_bytes}
@@ -73,7 +75,7 @@ def test_weights_are_read_back_bit_by_bit(store):
 
 def test_files_are_private(store):
     store.write_record(record())
-    store.write_update(2, 2, "ash", UPDATE)
+    store.write_update(2, 2, "ash", SIGNED)
     store.write_weights(2, WEIGHTS)
     modes = {p.name: stat.S_IMODE(p.stat().st_mode) for p in store.folder.rglob("*")}
     assert modes.pop("round_0002") == 0o700
@@ -92,7 +94,7 @@ def test_leftovers_of_a_killed_process_are_removed(store):
 @pytest.mark.parametrize("name", ["round.json", "update_ash.frame", "weights.safetensors"])
 def test_a_damaged_file_is_named_and_not_believed(store, name, cut):
     store.write_record(record())
-    store.write_update(2, 2, "ash", UPDATE)
+    store.write_update(2, 2, "ash", SIGNED)
     store.write_weights(2, WEIGHTS)
     path = store.folder / "round_0002" / name
     path.write_bytes(path.read_bytes()[:cut])
@@ -144,8 +146,8 @@ def test_a_read_only_folder_or_a_full_disk_is_a_round_error_with_the_path_and_le
 
     with monkeypatch.context() as local:
         local.setattr(os, "fsync", refuse)
-        with pytest.raises(RoundError, match=rf"update_ash\.frame: {os.strerror(code)}") as caught:
-            store.write_update(2, 2, "ash", UPDATE)
+        with pytest.raises(RoundError, match=rf"update_ash\.signature: {os.strerror(code)}") as caught:
+            store.write_update(2, 2, "ash", SIGNED)
     assert "what studios have sent is kept" in (caught.value.hint or "")
     assert sorted(store.folder.rglob("*")) == before
 

@@ -9,6 +9,7 @@ import time
 
 import numpy as np
 import pytest
+from signed_instruction import signed_instruction
 
 from aggregator.replies import INVALID_BUNDLE
 from aggregator.superlink import SuperLinkSettings, wait_until_healthy
@@ -17,6 +18,7 @@ from federation.flower import coordinator
 from federation.flower.bundle import build_bundle
 from federation.flower.coordinator import FederationRun, RunLostError
 from federation.flower.transport import UnreachableError
+from federation.keys import PLAN_KEY, load_plan_key
 from federation.messages import TrainRequest
 from federation.records import read_reply, request_records
 
@@ -116,7 +118,8 @@ class Federation:
 
     def exchange(self, node):
         """Ask as the round loop does: after a restart of the SuperLink an error, or a lost run, is asked again."""
-        question = request_records(TrainRequest(b"plan", b"instruction", np.zeros(10, np.float32)))
+        instruction = signed_instruction(load_plan_key(self.home / "keys" / PLAN_KEY))
+        question = request_records(TrainRequest(b"plan", instruction, np.zeros(10, np.float32)))
         while True:
             self.wait_online(lambda one: one.node_id == node.node_id)
             message = self.wait_for(lambda: self.run.push(node.node_id, question, PATIENCE_S), "question out")
@@ -124,7 +127,7 @@ class Federation:
                 lambda message=message: list(self.run.pull([message])), "reply"
             )
             if replies and replies[0].content is not None:
-                return read_reply(replies[0].content)
+                return read_reply(replies[0].content).content
             assert not replies or replies[0].error_code != INVALID_BUNDLE
 
     def certificate_shown(self):

@@ -19,6 +19,7 @@ from flwr.proto.control_pb2 import ListRunsRequest, StartRunRequest, StopRunRequ
 from flwr.proto.fab_pb2 import Fab
 from flwr.proto.fleet_pb2 import PullMessagesRequest
 from flwr.proto.node_pb2 import Node as NodeProto
+from signed_instruction import PLAN_KEY, signed_instruction
 
 from aggregator.fleet_proxy import FleetProxySettings
 from aggregator.superlink import SuperLinkSettings, wait_until_healthy
@@ -29,15 +30,19 @@ from federation.flower.bundle import build_bundle, bundle_of
 from federation.flower.coordinator import ASK_AGAIN, FOREIGN_RUN, FederationRun, RunLostError
 from federation.flower.studio import FleetConnection
 from federation.flower.transport import UnreachableError
-from federation.messages import TrainRefusal, TrainRequest, TrainUpdate
+from federation.keys import public_pem
+from federation.messages import SignedUpdate, TrainRefusal, TrainRequest, TrainUpdate
 from federation.records import read_reply, request_records
 
 PARAMETERS = 100_000
 SUPERLINK = "from aggregator.superlink import serve, SuperLinkSettings"
 PROXY = "from aggregator.fleet_proxy import serve, FleetProxySettings"
-UPLINK = "from studio_node.uplink import serve, UplinkSettings; from federation.keys import load_node_key"
+UPLINK = (
+    "from studio_node.uplink import serve, UplinkSettings; "
+    "from federation.keys import load_node_key, read_public_pem"
+)
 RUNNER = """
-import os, socket, sys, time
+import json, os, socket, sys, time
 from pathlib import Path
 from federation import messages
 from federation.errors import RefusalCode
@@ -52,7 +57,7 @@ while True:
     stream = connection.makefile("rb")
     request = messages.read_request(stream.read)
     with (folder / "asked").open("a") as log:
-        log.write(request.instruction.decode() + "\\n")
+        log.write(json.loads(json.loads(request.instruction)["payload"])["campaign"] + "\\n")
     time.sleep(float((folder / "delay").read_text()) if (folder / "delay").exists() else 0.0)
     reply = messages.TrainUpdate(request.weights + 1, "a" * 64, 7, "b" * 64)
     try:
@@ -133,7 +138,8 @@ class Wire:
         code = (
             f"{UPLINK}; folder = Path({str(folder)!r}); serve(UplinkSettings("
             f"fleet_address={self.fleet_address!r}, ca_certificate=Path({str(self.ca)!r}).read_bytes(), "
-            "node_key=load_node_key(folder / 'keys' / 'node_key').private, run_folder=folder / 'run', "
+            "node_key=load_node_key(folder / 'keys' / 'node_key').private, "
+            f"plan_key=read_public_pem({public_pem(PLAN_KEY.public_key())!r}), run_folder=folder / 'run', "
             "runner_socket=folder / 'run' / 'runner.sock', journal=folder / 'uplink.jsonl'))"
         )
         self.run_python(f"{studio}-uplink", "from pathlib import Path; " + code)
@@ -184,7 +190,8 @@ class Wire:
             self.run.close()
 
 
-def request(instruction=b"one", value=0.5):
+def request(campaign="one", value=0.5):
+    instruction = signed_instruction(campaign=campaign)
     return TrainRequest(b"plan", instruction, np.full(PARAMETERS, value, np.float32))
 
 
@@ -217,11 +224,12 @@ def wait_update(run, message_id, timeout_s=30):
 
     reply = wait_for(replies, timeout_s, "reply")[0]
     assert reply.error_code is None
-    return read_reply(reply.content)
+    answer = read_reply(reply.content)
+    return answer.content if isinstance(answer, SignedUpdate) else answer
 
 
-def exchange(run, node, instruction=b"one", timeout_s=30):
-    message_id = run.push(node.node_id, request_records(request(instruction)), timeout_s)
+def exchange(run, node, campaign="one", timeout_s=30):
+    message_id = run.push(node.node_id, request_records(request(campaign)), timeout_s)
     return wait_update(run, message_id, timeout_s)
 
 
@@ -294,7 +302,7 @@ def test_a_bundle_of_other_code_is_refused_and_never_reaches_the_runner(wire, no
         wire.run._bundle = bundle_of({"studio_node/client_app.py": b"raise SystemExit"})
         wire.run.open()
         assert not wire.run.resumed  # another bundle is another run
-        assert exchange(wire.run, node, b"foreign-code") == TrainRefusal(RefusalCode.BUNDLE_MISMATCH)
+        assert exchange(wire.run, node, "foreign-code") == TrainRefusal(RefusalCode.BUNDLE_MISMATCH)
     finally:
         wire.run._bundle = own
         wire.run.open()
@@ -318,23 +326,23 @@ def test_a_foreign_run_is_finished_as_failed_and_never_executed(wire, node):
 def test_a_killed_uplink_is_asked_again_by_its_activation_time(wire, node):
     wire.set_delay("north", 3)
     asked_at = time.time()
-    wire.run.push(node.node_id, request_records(request(b"lost")), 60)
+    wire.run.push(node.node_id, request_records(request("lost")), 60)
     wait_for(lambda: "lost" in wire.asked("north"), 10, "question at the runner")
     wire.set_delay("north", 0)
     wire.kill("north-uplink")
     wire.start_uplink("north")
     back = wait_online(wire.run, "north", 15, after=asked_at)
-    assert isinstance(exchange(wire.run, back, b"lost", 20), TrainUpdate)
+    assert isinstance(exchange(wire.run, back, "lost", 20), TrainUpdate)
 
 
 def test_a_killed_runner_costs_one_refusal_and_is_used_again_when_it_is_back(wire, node):
     wire.set_delay("north", 60)
-    pending = wire.run.push(node.node_id, request_records(request(b"slow")), 60)
+    pending = wire.run.push(node.node_id, request_records(request("slow")), 60)
     wait_for(lambda: "slow" in wire.asked("north"), 10, "question at the runner")
     wire.set_delay("north", 0)
     wire.kill("north-runner")
     assert wait_update(wire.run, pending, 10) == TrainRefusal(RefusalCode.INTERNAL)
-    pending = wire.run.push(node.node_id, request_records(request(b"again")), 60)
+    pending = wire.run.push(node.node_id, request_records(request("again")), 60)
     wire.start_runner("north")
     assert isinstance(wait_update(wire.run, pending, 10), TrainUpdate)
 
@@ -342,7 +350,7 @@ def test_a_killed_runner_costs_one_refusal_and_is_used_again_when_it_is_back(wir
 def test_a_killed_superlink_keeps_the_run_its_questions_and_its_replies(wire, node):
     run_id = wire.run.run_id
     wire.set_delay("north", 1.5)
-    pending = wire.run.push(node.node_id, request_records(request(b"outage")), 60)
+    pending = wire.run.push(node.node_id, request_records(request("outage")), 60)
     wait_for(lambda: "outage" in wire.asked("north"), 10, "question at the runner")
     wire.set_delay("north", 0)
     wire.kill("superlink")
@@ -358,7 +366,7 @@ def test_a_killed_superlink_keeps_the_run_its_questions_and_its_replies(wire, no
 
 def test_a_killed_fleet_proxy_only_delays_the_reply(wire, node):
     wire.set_delay("north", 1)
-    pending = wire.run.push(node.node_id, request_records(request(b"proxy")), 60)
+    pending = wire.run.push(node.node_id, request_records(request("proxy")), 60)
     wait_for(lambda: "proxy" in wire.asked("north"), 10, "question at the runner")
     wire.set_delay("north", 0)
     wire.kill("proxy")
@@ -376,7 +384,7 @@ def test_the_reply_of_a_node_that_went_offline_is_not_destroyed_by_asking_for_it
     assert not next(n for n in wire.run.nodes() if n.studio == "north").online
     for _ in range(3):
         assert list(wire.run.pull([pending])) == []
-    expired = wire.run.push(node.node_id, request_records(request(b"expired")), 0.5)
+    expired = wire.run.push(node.node_id, request_records(request("expired")), 0.5)
     time.sleep(0.5)
     wire.start_uplink("north")
     wait_online(wire.run, "north")
@@ -486,7 +494,7 @@ def test_a_superlink_away_for_longer_than_the_heartbeat_means_a_new_run(wire, no
 def test_everything_killed_at_once_goes_on_with_the_same_run(wire, node):
     run_id = wire.run.run_id
     replies = wire.events("north").count("reply")
-    pending = wire.run.push(node.node_id, request_records(request(b"everything")), 120)
+    pending = wire.run.push(node.node_id, request_records(request("everything")), 120)
     wait_for(lambda: wire.events("north").count("reply") > replies, 10, "reply on its way")
     for name in ("north-uplink", "north-runner", "proxy", "superlink"):
         wire.kill(name)

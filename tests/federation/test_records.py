@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as npst
 
 from federation.documents import DOCUMENT_BYTES_MAX
 from federation.errors import MessageError, RefusalCode
-from federation.messages import TrainRefusal, TrainRequest, TrainUpdate
+from federation.messages import SignedUpdate, TrainRefusal, TrainRequest, TrainUpdate
 from federation.plan import PARAMETERS_MAX
 from federation.records import read_reply, read_request, reply_records, request_records
 
@@ -44,6 +44,16 @@ def test_a_request_survives_the_wire_bit_for_bit(weights, plan, instruction):
     assert (back.plan, back.instruction) == (plan, instruction)
     assert back.weights.tobytes() == weights.tobytes()
     assert back.weights.dtype == np.float32
+
+
+def test_a_signed_update_survives_the_wire_with_its_signature():
+    signed = SignedUpdate(update(), bytes(range(96)))
+    records = reply_records(signed)
+    assert set(records["signature"]) == {"node_key"}
+    back = read_reply(records)
+    assert isinstance(back, SignedUpdate)
+    assert back.signature == signed.signature
+    assert back.content.update.tobytes() == WEIGHTS.tobytes()
 
 
 def test_an_update_survives_the_wire_bit_for_bit():
@@ -86,6 +96,11 @@ def report(**changes):
         RecordDict(),
         changed_reply(update=None),
         changed_reply(report=None),
+        changed_reply(signature=ConfigRecord({"node_key": bytes(95)})),
+        changed_reply(signature=ConfigRecord({"node_key": "0" * 96})),
+        changed_reply(signature=ConfigRecord({"node_key": bytes(96), "more": b""})),
+        changed_reply(signature=ConfigRecord({"other": bytes(96)})),
+        changed_reply(signature=ArrayRecord()),
         changed_reply(metrics=MetricRecord({"loss": 0.5})),
         changed_reply(path=ConfigRecord({"path": "/mnt/show/shot"})),
         changed_reply(report=report(extra="a")),

@@ -19,7 +19,7 @@ from real_federation import CANARY, STUDIOS, canary_picture
 from safetensors.numpy import load_file
 
 from federation.flower.objects import IncomingMessage
-from federation.messages import TrainUpdate
+from federation.messages import SignedUpdate
 from federation.records import read_reply
 from model.formats import nuke
 from studio_node.egress import decode_reply
@@ -268,7 +268,7 @@ def sent_messages(calls):
 
 def test_a_reply_holds_the_update_the_plan_id_and_the_ledger_head_and_nothing_else(real_federation, calls):
     replies = [message for message, _ in sent_messages(calls)]
-    updates = [reply for one in replies if isinstance(reply := read_reply(one.content), TrainUpdate)]
+    updates = [reply.content for one in replies if isinstance(reply := read_reply(one.content), SignedUpdate)]
     rounds = (real_federation.coordinator / "campaigns" / "first").glob("round_000[12]")
     frames = [path for folder in rounds for path in folder.glob("update_*.frame")]
     assert len(frames) == 2 * len(STUDIOS)
@@ -284,7 +284,11 @@ def test_a_reply_holds_the_update_the_plan_id_and_the_ledger_head_and_nothing_el
         assert re.fullmatch(r"[0-9]+", message.metadata.group_id)
         keys = {name: set(record) for name, record in message.content.items()}
         assert keys in (
-            {"update": {"packed"}, "report": {"plan_digest", "ledger_sequence", "ledger_hash"}},
+            {
+                "update": {"packed"},
+                "report": {"plan_digest", "ledger_sequence", "ledger_hash"},
+                "signature": {"node_key"},
+            },
             {"refusal": {"code"}},
         )
 
@@ -304,7 +308,7 @@ def test_a_reply_has_room_for_its_update_and_little_else(calls):
     sizes, belonging = uploaded(calls), set()
     for message, announced in sent_messages(calls):
         reply = read_reply(message.content)
-        array = reply.update.nbytes if isinstance(reply, TrainUpdate) else 0
+        array = reply.content.update.nbytes if isinstance(reply, SignedUpdate) else 0
         objects = list(names_in(announced.message_object_trees[0]))
         assert array <= sum(sizes[name] for name in objects) < array + 2048
         belonging |= set(objects)
@@ -316,7 +320,7 @@ def test_the_size_of_an_update_depends_neither_on_the_studio_nor_on_the_round(ca
     totals = [
         sum(sizes[name] for name in names_in(announced.message_object_trees[0])) + announced.ByteSize()
         for message, announced in sent_messages(calls)
-        if isinstance(read_reply(message.content), TrainUpdate)
+        if isinstance(read_reply(message.content), SignedUpdate)
     ]
     assert len(totals) >= 2 * len(STUDIOS)
     assert max(totals) - min(totals) <= 16  # numbers have more or fewer digits

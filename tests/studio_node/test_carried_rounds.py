@@ -1,11 +1,11 @@
 """A carried question at the studio: only its own coordinator's, only for it, only for this installation."""
 
-import time
 from datetime import UTC, datetime
 
 import numpy as np
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519
+from signed_instruction import PLAN_KEY, signed_instruction
 
 from federation import certificates, keys, set_up
 from federation.carried import verified_answer
@@ -14,12 +14,11 @@ from federation.documents import SignatureError, digest
 from federation.errors import IdentityError, MessageError, RefusalCode, RefusedError
 from federation.flower.bundle import build_bundle, bundle_digest
 from federation.messages import TrainRefusal, TrainRequest, TrainUpdate, encode_request
-from federation.plan import RoundInstruction
 from federation.provisioning import KIT_SCHEMA, JoinKit
+from federation.update_signature import UpdateSubject, require_signature
 from studio_node.carried_rounds import answer_question
 
 NOW = datetime.now(UTC)
-PLAN_KEY = ed25519.Ed25519PrivateKey.generate()
 DIGEST = bundle_digest(build_bundle())
 UPDATE = TrainUpdate(np.ones(4, np.float32), "a" * 64, 7, "b" * 64)
 
@@ -51,19 +50,7 @@ def home(tmp_path):
 
 
 def question(folder, *, key=PLAN_KEY, **changed):
-    fields = {
-        "federation": "north",
-        "campaign": "autumn",
-        "plan_digest": "a" * 64,
-        "server_round": 7,
-        "studio": "alder",
-        "base_digest": "c" * 64,
-        "bundle_digest": DIGEST,
-        "issued_at": int(time.time()),
-        "expires_at": int(time.time()) + 1000,
-        "seen_head": None,
-    }
-    instruction = RoundInstruction(**(fields | changed)).signed(key).to_bytes()
+    instruction = signed_instruction(key, **({"bundle_digest": DIGEST} | changed))
     file = folder / "autumn.question"
     file.write_bytes(encode_request(TrainRequest(b"plan", instruction, np.zeros(4, np.float32))))
     return file
@@ -76,8 +63,9 @@ def test_the_runners_reply_comes_back_signed_by_the_node_key(home, tmp_path):
     assert (result.campaign, result.server_round, result.refusal) == ("autumn", 7, None)
     assert result.answer == tmp_path / "autumn.answer"
     public = keys.load_node_key(home / "keys" / "node_key").private.public_key()
-    reply, _ = verified_answer(result.answer.read_bytes(), public, question_digest=digest(file.read_bytes()))
-    np.testing.assert_array_equal(reply.update, UPDATE.update)
+    reply = verified_answer(result.answer.read_bytes(), public, question_digest=digest(file.read_bytes()))
+    np.testing.assert_array_equal(reply.content.update, UPDATE.update)
+    require_signature(reply, UpdateSubject("autumn", 7, "alder", "a" * 64, "c" * 64), public)
     assert len(asked) == 1
 
 

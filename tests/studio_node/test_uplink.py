@@ -11,9 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from flwr.app import ConfigRecord, Metadata, RecordDict
 from flwr.app.message import make_message
+from signed_instruction import PLAN_KEY, signed_instruction
 
 import studio_node
 from federation import messages
@@ -21,13 +22,15 @@ from federation.errors import FlowerError, IdentityError, RefusalCode
 from federation.flower.bundle import build_bundle
 from federation.flower.studio import RunOverError
 from federation.flower.transport import UnreachableError
-from federation.messages import TrainRefusal, TrainRequest, TrainUpdate
+from federation.messages import SignedUpdate, TrainRefusal, TrainRequest, TrainUpdate
 from federation.records import read_reply, request_records
+from federation.update_signature import UpdateSubject, require_signature
 from studio_node import uplink as uplink_module
 from studio_node.runner_client import ask_runner
 from studio_node.uplink import Uplink, UplinkSettings
 
-REQUEST = TrainRequest(b"plan", b"instruction", np.arange(5, dtype=np.float32))
+REQUEST = TrainRequest(b"plan", signed_instruction(), np.arange(5, dtype=np.float32))
+NODE_KEY = ec.generate_private_key(ec.SECP384R1())
 UPDATE = TrainUpdate(np.ones(5, np.float32), "a" * 64, 3, "b" * 64)
 
 
@@ -86,7 +89,7 @@ class TestRunnerClient:
         there = runner(send_update)
         reply = ask_runner(tmp_path / "runner.sock", REQUEST, timeout_s=5)
         assert np.array_equal(reply.update, UPDATE.update)
-        assert there.requests[0].instruction == b"instruction"
+        assert there.requests[0].instruction == REQUEST.instruction
         assert np.array_equal(there.requests[0].weights, REQUEST.weights)
 
     def test_a_refusal_comes_back_as_it_is(self, runner, tmp_path):
@@ -220,7 +223,8 @@ def work(tmp_path, monkeypatch):
         settings = UplinkSettings(
             fleet_address="localhost:1",
             ca_certificate=b"",
-            node_key=ec.generate_private_key(ec.SECP384R1()),
+            node_key=NODE_KEY,
+            plan_key=PLAN_KEY.public_key(),
             run_folder=tmp_path,
             runner_socket=tmp_path / "runner.sock",
             journal=tmp_path / "uplink.jsonl",
@@ -240,7 +244,7 @@ class TestUplink:
     def test_an_instruction_is_answered_by_the_runner(self, work, runner):
         runner(send_update)
         sent = work([None, message(), None]).sent
-        assert [type(reply) for reply in sent] == [TrainUpdate]
+        assert [type(reply) for reply in sent] == [SignedUpdate]
         assert [e["event"] for e in work.journal()] == ["start", "online", "instruction", "reply", "stop"]
 
     @pytest.mark.parametrize(
@@ -257,6 +261,24 @@ class TestUplink:
     def test_no_trouble_ends_it(self, work, runner, trouble):
         runner(send_update)
         assert len(work([trouble, trouble, message()]).sent) == 1
+
+    def test_an_update_is_signed_as_the_answer_to_its_question(self, work, runner):
+        runner(send_update)
+        (signed,) = work([message()]).sent
+        subject = UpdateSubject("autumn", 7, "alder", "a" * 64, "c" * 64)
+        require_signature(signed, subject, NODE_KEY.public_key())
+
+    def test_the_same_answer_has_the_same_signature(self, work, runner):
+        runner(send_update)
+        first, again = work([message(), message()]).sent
+        assert first.signature == again.signature
+
+    def test_nothing_is_signed_for_an_instruction_that_is_not_the_coordinators(self, work, runner):
+        runner(send_update)  # a runner that would answer anybody
+        stranger = signed_instruction(ed25519.Ed25519PrivateKey.generate())
+        requests = [TrainRequest(b"plan", one, REQUEST.weights) for one in (stranger, b"nonsense")]
+        sent = work([message(request_records(one)) for one in requests]).sent
+        assert sent == [TrainRefusal(RefusalCode.BAD_SIGNATURE)] * 2
 
     def test_revocation_ends_it_and_says_so(self, work):
         with pytest.raises(IdentityError):
@@ -283,7 +305,7 @@ class TestUplink:
 
     def test_a_bundle_that_cannot_be_had_for_a_moment_is_waited_for(self, work, runner):
         runner(send_update)
-        assert [type(r) for r in work([message()], bundle=UnreachableError("away")).sent] == [TrainUpdate]
+        assert [type(r) for r in work([message()], bundle=UnreachableError("away")).sent] == [SignedUpdate]
 
     def test_the_end_of_the_run_drops_the_instruction(self, work):
         assert work([message()], bundle=RunOverError("over")).sent == []

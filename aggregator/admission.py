@@ -8,10 +8,11 @@ from datetime import datetime
 from pathlib import Path
 
 from aggregator.enrolment import EnrolledStudio, Enrolment
+from aggregator.waiting_room import WaitingRoom
 from federation import keys
 from federation.config import FederationConfig, address, load_federation_config
-from federation.documents import DOCUMENT_BYTES_MAX
-from federation.durable import read_bounded, write_atomic
+from federation.documents import DOCUMENT_BYTES_MAX, digest
+from federation.durable import make_private_dir, read_bounded, write_atomic
 from federation.errors import IdentityError
 from federation.flower.bundle import build_bundle, bundle_digest
 from federation.homes import CoordinatorHome
@@ -51,7 +52,8 @@ def admit(
     Args:
         home: the coordinator's.
         request_file: the ``.join-request`` that the studio sent.
-        kit_file: where the kit goes; None puts ``<studio>.kit`` beside the request.
+        kit_file: where the kit goes; None puts ``<studio>.kit`` beside the request, or only where its studio fetches it
+            if the request came over the line.
         now: the current time, with a time zone.
         size_tier: the bucket to agree to; None takes the one that was asked for.
         confirm: is shown the request and says whether its fingerprint was compared.
@@ -73,9 +75,7 @@ def admit(
     _require_confirmed(request, confirm)
     with Enrolment(home) as enrolment:
         enrolled = enrolment.admit(request.studio, tier, request.node_public_key, now=int(now.timestamp()))
-    return _admission(
-        places, config, enrolled, kit_file or request_file.with_name(f"{request.studio}.kit"), now
-    )
+    return _admission(places, config, enrolled, request_file, kit_file, now)
 
 
 def rotate(
@@ -94,7 +94,7 @@ def rotate(
     Args:
         home: the coordinator's.
         request_file: what ``fedroto studio rotate`` wrote.
-        kit_file: where the new kit goes; None puts ``<studio>.kit`` beside the request.
+        kit_file: where the new kit goes; None as in :func:`admit`.
         now: the current time, with a time zone.
         confirm: is shown the request and says whether its fingerprint was compared.
 
@@ -111,9 +111,7 @@ def rotate(
         enrolment.studio(request.studio)
         _require_confirmed(request, confirm)
         enrolled = enrolment.rotate_key(request.studio, request.node_public_key, now=int(now.timestamp()))
-    return _admission(
-        places, config, enrolled, kit_file or request_file.with_name(f"{request.studio}.kit"), now
-    )
+    return _admission(places, config, enrolled, request_file, kit_file, now)
 
 
 def _request(request_file: Path, config: FederationConfig) -> JoinRequest:
@@ -134,11 +132,30 @@ def _require_confirmed(request: JoinRequest, confirm: Callable[[JoinRequest], bo
         )
 
 
+def kept_kit(home: Path, node_public_key: str) -> Path:
+    """Where the kit for a node key, one OpenSSH line, lies for its studio to fetch."""
+    return CoordinatorHome(home).kits / f"{digest(node_public_key.encode())}.kit"
+
+
 def _admission(
-    places: CoordinatorHome, config: FederationConfig, studio: EnrolledStudio, kit_file: Path, now: datetime
+    places: CoordinatorHome,
+    config: FederationConfig,
+    studio: EnrolledStudio,
+    request_file: Path,
+    kit_file: Path | None,
+    now: datetime,
 ) -> Admission:
     kit = _kit(places, config, studio, now)
-    write_atomic(kit_file, kit.signed(keys.load_plan_key(places.keys / keys.PLAN_KEY)))
+    signed = kit.signed(keys.load_plan_key(places.keys / keys.PLAN_KEY))
+    kept = kept_kit(places.root, studio.public_key)
+    make_private_dir(kept.parent)
+    write_atomic(kept, signed, mode=0o600)
+    if kit_file is None and request_file.parent == places.waiting:
+        kit_file = kept
+    else:
+        kit_file = kit_file or request_file.with_name(f"{studio.name}.kit")
+        write_atomic(kit_file, signed)
+    WaitingRoom(places.root).remove(studio.public_key)
     return Admission(
         studio.name, studio.size_tier, studio.fingerprint, kit_file, keys.fingerprint(kit.plan_key)
     )

@@ -193,6 +193,15 @@ class Enrolment:
             raise IdentityError(f"no studio is called {name!r}; enrolled: {known}")
         return found
 
+    def holder(self, public_key: str) -> EnrolledStudio | None:
+        """Return the admitted studio whose key this is, one OpenSSH line without a comment; None if there is none."""
+        return next((one for one in self.studios() if one.is_admitted and one.public_key == public_key), None)
+
+    def is_retired(self, public_key: str) -> bool:
+        """Whether a key was revoked or replaced."""
+        with database_errors(self._path):
+            return self._retired_from(public_key) is not None
+
     def studios(self) -> tuple[EnrolledStudio, ...]:
         """Return all studios ever admitted, by name."""
         with database_errors(self._path):
@@ -230,12 +239,10 @@ class Enrolment:
         return known
 
     def _require_fresh(self, key: str, name: str) -> None:
-        retired = self._connection.execute(
-            "SELECT studio FROM retired_keys WHERE public_key = ?", (key,)
-        ).fetchone()
+        retired = self._retired_from(key)
         if retired is not None:
             raise IdentityError(
-                f"this key was studio {retired[0]}'s and was revoked or replaced; it cannot come back",
+                f"this key was studio {retired}'s and was revoked or replaced; it cannot come back",
                 hint="let the studio make a new key and send a new join request",
             )
         holder = self._connection.execute(
@@ -243,6 +250,12 @@ class Enrolment:
         ).fetchone()
         if holder is not None:
             raise IdentityError(f"this key is studio {holder[0]}'s; one key cannot be two studios")
+
+    def _retired_from(self, key: str) -> str | None:
+        row = self._connection.execute(
+            "SELECT studio FROM retired_keys WHERE public_key = ?", (key,)
+        ).fetchone()
+        return None if row is None else str(row[0])
 
     def _retire(self, known: EnrolledStudio, now: int) -> None:
         self._connection.execute(

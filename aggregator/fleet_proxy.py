@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,7 @@ from typing import Any
 import httpx
 import uvicorn
 
+from aggregator.request_rate import RequestRate
 from federation.config import address, load_federation_config
 from federation.homes import CoordinatorHome
 
@@ -84,31 +85,6 @@ class ProxyLimits:
     requests_at_once_per_host: int = 64
     requests_at_once: int = 256
     upstream_timeout_s: float = 60.0
-
-
-class RequestRate:
-    """A token bucket for each connection; the longest unused ones are forgotten first."""
-
-    def __init__(self, burst: int, per_s: float, connections_max: int = 4096) -> None:
-        self._burst = float(burst)
-        self._per_s = per_s
-        self._connections_max = connections_max
-        self._buckets: OrderedDict[object, tuple[float, float]] = OrderedDict()
-
-    def allows(self, connection: object, now: float) -> bool:
-        """Take one token of a connection's bucket, if there is one.
-
-        Args:
-            connection: what tells connections apart.
-            now: monotonic seconds.
-        """
-        tokens, seen = self._buckets.pop(connection, (self._burst, now))
-        tokens = min(self._burst, tokens + self._per_s * (now - seen))
-        allowed = tokens >= 1.0
-        self._buckets[connection] = (tokens - 1.0 if allowed else tokens, now)
-        while len(self._buckets) > self._connections_max:
-            self._buckets.popitem(last=False)
-        return allowed
 
 
 class FleetProxy:

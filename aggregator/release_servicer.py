@@ -12,6 +12,7 @@ from typing import NoReturn
 
 import grpc
 
+from aggregator.callers import refuse
 from aggregator.registry import Registry
 from federation.documents import DOCUMENT_BYTES_MAX
 from federation.durable import read_bounded
@@ -80,7 +81,7 @@ class ReleasesServicer(wire_grpc.ReleasesServicer):  # type: ignore[misc]  # gen
         except FedrotoError as error:
             _damaged(context, "the log of releases", error)
         if data is None:
-            _refuse(context, grpc.StatusCode.NOT_FOUND, "there is no release yet")
+            refuse(context, grpc.StatusCode.NOT_FOUND, "there is no release yet")
         return wire.GetLogResponse(log=data)
 
     def ListReleases(
@@ -108,7 +109,7 @@ class ReleasesServicer(wire_grpc.ReleasesServicer):  # type: ignore[misc]  # gen
         """Hand out a release's manifest and signature; number 0 means the newest, never an older one in its place."""
         numbers = self._numbers(context)
         if request.number == 0 and not numbers:
-            _refuse(context, grpc.StatusCode.NOT_FOUND, "no release stands")
+            refuse(context, grpc.StatusCode.NOT_FOUND, "no release stands")
         release = self._release(request.number or numbers[-1], context)
         return wire.GetManifestResponse(
             number=release.number,
@@ -121,24 +122,24 @@ class ReleasesServicer(wire_grpc.ReleasesServicer):  # type: ignore[misc]  # gen
         release = self._release(request.number, context)
         entry = release.manifest.files.get(request.file)
         if entry is None:
-            _refuse(context, grpc.StatusCode.NOT_FOUND, "the release lists no such file")
+            refuse(context, grpc.StatusCode.NOT_FOUND, "the release lists no such file")
         if request.offset > entry.size_bytes:
-            _refuse(context, grpc.StatusCode.OUT_OF_RANGE, f"the file has {entry.size_bytes} bytes")
+            refuse(context, grpc.StatusCode.OUT_OF_RANGE, f"the file has {entry.size_bytes} bytes")
         started, offset = self._clock(), request.offset
         # The name is one that the manifest lists, and a manifest lists three fixed names: it cannot lead elsewhere.
         try:
             descriptor = os.open(release.path / request.file, os.O_RDONLY | os.O_NOFOLLOW)
         except OSError as error:
             log.error("cannot open %s of release %d: %s", request.file, release.number, error)
-            _refuse(context, grpc.StatusCode.DATA_LOSS, "the file cannot be read at the coordinator")
+            refuse(context, grpc.StatusCode.DATA_LOSS, "the file cannot be read at the coordinator")
         with os.fdopen(descriptor, "rb") as file:
             file.seek(offset)
             while offset < entry.size_bytes:
                 if self._clock() - started > STREAM_SECONDS_MAX:
-                    _refuse(context, grpc.StatusCode.DEADLINE_EXCEEDED, "too slow; ask for the rest")
+                    refuse(context, grpc.StatusCode.DEADLINE_EXCEEDED, "too slow; ask for the rest")
                 data = file.read(min(CHUNK_BYTES, entry.size_bytes - offset))
                 if not data:
-                    _refuse(context, grpc.StatusCode.DATA_LOSS, "the file ended early")
+                    refuse(context, grpc.StatusCode.DATA_LOSS, "the file ended early")
                 yield wire.Chunk(offset=offset, data=data)
                 offset += len(data)
 
@@ -150,7 +151,7 @@ class ReleasesServicer(wire_grpc.ReleasesServicer):  # type: ignore[misc]  # gen
 
     def _release(self, number: int, context: grpc.ServicerContext) -> Release:
         if number not in self._numbers(context):
-            _refuse(context, grpc.StatusCode.NOT_FOUND, f"there is no release {number}, or it does not stand")
+            refuse(context, grpc.StatusCode.NOT_FOUND, f"there is no release {number}, or it does not stand")
         try:
             return self._releases.get(number)
         except ReleaseError as error:
@@ -177,9 +178,4 @@ def _read(folder: Path, name: str, context: grpc.ServicerContext) -> bytes:
 
 def _damaged(context: grpc.ServicerContext, what: str, error: FedrotoError) -> NoReturn:
     log.error("%s is not served: %s", what, error)  # its text names a path, which is nobody else's business
-    _refuse(context, grpc.StatusCode.DATA_LOSS, f"{what} is damaged at the coordinator")
-
-
-def _refuse(context: grpc.ServicerContext, code: grpc.StatusCode, details: str) -> NoReturn:
-    context.abort(code, details)
-    raise AssertionError("abort returned")
+    refuse(context, grpc.StatusCode.DATA_LOSS, f"{what} is damaged at the coordinator")

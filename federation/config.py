@@ -148,7 +148,7 @@ class FederationConfig(_Frozen):
     name: Name
     hosts: tuple[Annotated[str, Field(min_length=1, max_length=253)], ...] = Field(min_length=1, strict=False)
     fleet_port: Port = 9443  # fleet proxy: what studios' uplinks dial
-    service_port: Port = 9444  # gRPC: releases
+    service_port: Port = 9444  # gRPC: joining, rounds, releases
     superlink_port: Port = 9100  # loopback only
     plan: PlanDefaults = PlanDefaults()
     size_tiers: dict[Name, SizeTier] = Field(

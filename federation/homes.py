@@ -78,6 +78,16 @@ class CoordinatorHome:
         return self.keys / keys.RELEASE_KEY
 
     @property
+    def waiting(self) -> Path:
+        """Join requests that came over the line and that nobody has decided on."""
+        return self.root / "waiting"
+
+    @property
+    def kits(self) -> Path:
+        """Join kits of admitted studios, for them to fetch; no secret is in them."""
+        return self.root / "kits"
+
+    @property
     def releases(self) -> Path:
         """The release registry."""
         return self.root / "releases"

@@ -29,10 +29,12 @@ KIT_SCHEMA: Final = "fedroto.join-kit/1"
 Pem = Annotated[str, Field(min_length=1, max_length=16 * 1024)]
 Address = Annotated[str, Field(pattern=r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}$", max_length=300)]
 Fingerprint = Annotated[str, Field(pattern=r"^SHA256:[A-Za-z0-9+/]{43}$")]
-Form = TypeVar("Form", bound=BaseModel)
+AnyForm = TypeVar("AnyForm", bound="Form")
 
 
-class _Form(BaseModel):
+class Form(BaseModel):
+    """A frozen document with known fields only."""
+
     model_config = ConfigDict(
         frozen=True, extra="forbid", strict=True, allow_inf_nan=False, populate_by_name=True
     )
@@ -42,7 +44,7 @@ class _Form(BaseModel):
         return self.model_dump(mode="json", by_alias=True)
 
 
-class JoinRequest(_Form):
+class JoinRequest(Form):
     """A studio's request to join: what it calls itself, the size tier that it asks for, and its node key."""
 
     schema_: Literal["fedroto.join-request/1"] = Field(REQUEST_SCHEMA, alias="schema")
@@ -65,7 +67,7 @@ class JoinRequest(_Form):
         """
         if openssh_public(node_key.public_key()).decode() != self.node_public_key:
             raise IdentityError("a join request is signed with the node key that it names, not with another")
-        return _with_key_line(sign("join-request", self.payload(), node_key), node_key)
+        return with_key_line(sign("join-request", self.payload(), node_key), node_key)
 
     @classmethod
     def from_payload(cls, payload: dict[str, Any]) -> JoinRequest:
@@ -74,7 +76,7 @@ class JoinRequest(_Form):
         Raises:
             DocumentError: a field is missing, unknown, of the wrong type or out of range; says which.
         """
-        return _validated(cls, payload, "join request")
+        return validated(cls, payload, "join request")
 
     @classmethod
     def verified(cls, data: bytes) -> JoinRequest:
@@ -84,14 +86,14 @@ class JoinRequest(_Form):
             SignatureError: the signature does not hold.
             DocumentError: malformed, or the request names another key than the one that signed it.
         """
-        key, document = _split_key_line(data, "join request")
+        key, document = split_key_line(data, "join request")
         request = cls.from_payload(document.verified("join-request", key))
         if request.node_public_key.encode() != openssh_public(key):
             raise DocumentError("the join request names another node key than the one that signed it")
         return request
 
 
-class JoinKit(_Form):
+class JoinKit(Form):
     """What an admitted studio needs to know of its coordinator; all of it is public."""
 
     schema_: Literal["fedroto.join-kit/1"] = Field(KIT_SCHEMA, alias="schema")
@@ -135,7 +137,7 @@ class JoinKit(_Form):
         """
         if plan_key.public_key() != self.plan_key:
             raise IdentityError("a join kit is signed with the plan key that it carries, not with another")
-        return _with_key_line(sign("join-kit", self.payload(), plan_key), plan_key)
+        return with_key_line(sign("join-kit", self.payload(), plan_key), plan_key)
 
     @classmethod
     def from_payload(cls, payload: dict[str, Any]) -> JoinKit:
@@ -144,7 +146,7 @@ class JoinKit(_Form):
         Raises:
             DocumentError: a field is missing, unknown, of the wrong type or out of range; says which.
         """
-        return _validated(cls, payload, "join kit")
+        return validated(cls, payload, "join kit")
 
     @classmethod
     def verified(cls, data: bytes, *, plan_key: PublicKey | None = None) -> JoinKit:
@@ -159,20 +161,24 @@ class JoinKit(_Form):
             SignatureError: not signed with the plan key.
             DocumentError: malformed, or the kit carries another plan key than the one that signed it.
         """
-        key, document = _split_key_line(data, "join kit")
-        kit = _validated(
-            cls, document.verified("join-kit", key if plan_key is None else plan_key), "join kit"
-        )
+        key, document = split_key_line(data, "join kit")
+        kit = validated(cls, document.verified("join-kit", key if plan_key is None else plan_key), "join kit")
         if kit.plan_key != key:
             raise DocumentError("the join kit carries another plan key than the one that signed it")
         return kit
 
 
-def _with_key_line(document: SignedDocument, private_key: PrivateKey) -> bytes:
+def with_key_line(document: SignedDocument, private_key: PrivateKey) -> bytes:
+    """Put a document behind the line that holds its signing key (rule 3)."""
     return openssh_public(private_key.public_key()) + b"\n" + document.to_bytes() + b"\n"
 
 
-def _split_key_line(data: bytes, what: str) -> tuple[PublicKey, SignedDocument]:
+def split_key_line(data: bytes, what: str) -> tuple[PublicKey, SignedDocument]:
+    """Take a document and the key that it claims apart; nothing is verified yet.
+
+    Raises:
+        DocumentError: malformed.
+    """
     line, newline, rest = data.partition(b"\n")
     if not newline or len(line) > 1024:
         raise DocumentError(f"the file is no {what}: its first line is not a public key")
@@ -183,7 +189,12 @@ def _split_key_line(data: bytes, what: str) -> tuple[PublicKey, SignedDocument]:
     return key, SignedDocument.from_bytes(rest.strip())
 
 
-def _validated(cls: type[Form], payload: dict[str, Any], what: str) -> Form:
+def validated(cls: type[AnyForm], payload: dict[str, Any], what: str) -> AnyForm:
+    """Make a form of a JSON object.
+
+    Raises:
+        DocumentError: a field is missing, unknown, of the wrong type or out of range; says which.
+    """
     try:
         return cls.model_validate(payload)
     except ValidationError as error:

@@ -6,7 +6,6 @@ serve to notice damage early and to bound what is written.
 
 from __future__ import annotations
 
-import ipaddress
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,29 +14,17 @@ from typing import Any, Self
 
 import grpc
 
-from federation.errors import FedrotoError, IdentityError, ReleaseError
+from federation.errors import FedrotoError, ReleaseError
 from federation.proto import coordinator_pb2 as wire
 from federation.proto import coordinator_pb2_grpc as wire_grpc
 from federation.release_folder import measure
 from federation.release_manifest import NUMBER_MAX, FileEntry
+from federation.service_channel import CALL_SECONDS, PASSING, open_channel, require_certificate
 
-CALL_SECONDS = 30.0
 STREAM_SECONDS = 310.0
-MESSAGE_BYTES_MAX = 1 << 20
 FAILURES_MAX = 4
 """Tries in a row that bring nothing before giving up; the pause doubles from ``PAUSE_SECONDS`` each time."""
 PAUSE_SECONDS = 0.5
-
-_PASSING = frozenset(
-    {
-        grpc.StatusCode.UNAVAILABLE,
-        grpc.StatusCode.DEADLINE_EXCEEDED,
-        grpc.StatusCode.RESOURCE_EXHAUSTED,
-        grpc.StatusCode.ABORTED,
-        grpc.StatusCode.CANCELLED,
-        grpc.StatusCode.INTERNAL,
-    }
-)
 
 
 class ReleaseConnection:
@@ -57,8 +44,7 @@ class ReleaseConnection:
         """
         self.address = address
         self._pause = pause
-        credentials = grpc.ssl_channel_credentials(root_certificates=ca_pem)
-        self._channel = grpc.secure_channel(address, credentials, _channel_options(address))
+        self._channel = open_channel(address, ca_pem)
         self._stub = wire_grpc.ReleasesStub(self._channel)
 
     def __enter__(self) -> Self:
@@ -144,16 +130,10 @@ class ReleaseConnection:
         return part.stat().st_size - before
 
     def _wait_or_give_up(self, error: grpc.RpcError, failures: int) -> None:
-        refused = _certificate_fault(error)
-        if refused is not None:
-            raise IdentityError(
-                f"{self.address} is not the federation's coordinator, or something in between opens the "
-                f"connection: {refused}",
-                hint="a proxy that inspects TLS must leave this address alone; compare ca.crt with the coordinator",
-            ) from error
+        require_certificate(error, self.address)
         if error.code() == grpc.StatusCode.NOT_FOUND:
             raise ReleaseError(f"the coordinator at {self.address} has it not: {error.details()}") from error
-        if error.code() not in _PASSING:
+        if error.code() not in PASSING:
             raise ReleaseError(f"the coordinator at {self.address} refused: {error.details()}") from error
         if failures >= FAILURES_MAX:
             raise ReleaseError(
@@ -175,24 +155,3 @@ def _pieces(chunks: Iterator[Any], offset: int, entry: FileEntry) -> Iterator[by
         offset += len(chunk.data)
     if offset < entry.size_bytes:
         raise ReleaseError(f"the coordinator ended a file at byte {offset} of {entry.size_bytes}")
-
-
-def _certificate_fault(error: grpc.RpcError) -> str | None:
-    details = str(error.details() or "")
-    marks = (
-        "CERTIFICATE_VERIFY_FAILED",
-        "is not in peer certificate",
-        "Hostname Verification",
-        "SSL_ERROR_SSL",
-    )
-    return details if any(mark in details for mark in marks) else None
-
-
-def _channel_options(address: str) -> list[tuple[str, int]]:
-    options = [("grpc.max_receive_message_length", MESSAGE_BYTES_MAX)]
-    host = address.rsplit(":", 1)[0].strip("[]")
-    try:
-        loopback = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        loopback = host == "localhost"
-    return [*options, ("grpc.enable_http_proxy", 0)] if loopback else options

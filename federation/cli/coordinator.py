@@ -28,7 +28,7 @@ def init(
         help="DNS name or address that studios dial; the first one stands in the join kits. Repeat for more.",
     ),
     fleet_port: int = typer.Option(9443, help="What studios' uplinks dial."),
-    service_port: int = typer.Option(9444, help="gRPC: releases."),
+    service_port: int = typer.Option(9444, help="gRPC: joining, rounds, releases."),
     superlink_port: int = typer.Option(9100, help="Loopback only."),
     as_json: bool = Json,
 ) -> None:
@@ -58,7 +58,9 @@ def init(
 
 @app.command(epilog="Example: fedroto coordinator admit alder.join-request --home fed")
 def admit(
-    request: Path = typer.Argument(..., help="The .join-request that a studio sent."),
+    request: str = typer.Argument(
+        ..., metavar="REQUEST|STUDIO", help="The .join-request that a studio sent, or a studio that waits."
+    ),
     home: Path = Home,
     tier: str | None = typer.Option(None, help="Size tier to agree to; default: the one asked for."),
     fingerprint: str | None = typer.Option(
@@ -67,18 +69,43 @@ def admit(
     kit: Path | None = typer.Option(None, help="Where the join kit goes; default: beside the request."),
     as_json: bool = Json,
 ) -> None:
-    """Admit a studio and write its join kit, which holds no secret."""
+    """Admit a studio and write its join kit, which holds no secret; one that waits fetches it by itself."""
     from aggregator.admission import admit as run_admit
+    from aggregator.waiting_room import WaitingRoom
 
-    result = run_admit(
-        home, request, kit, now=datetime.now(UTC), size_tier=tier, confirm=confirmed(fingerprint)
-    )
+    file = Path(request)
+    if not file.exists() and not file.suffix:
+        file = WaitingRoom(home).find(request, fingerprint).file
+    result = run_admit(home, file, kit, now=datetime.now(UTC), size_tier=tier, confirm=confirmed(fingerprint))
     show(
         result,
         as_json,
         lambda done: (
             f"{done.studio} is admitted in size tier {done.size_tier}\nsend back {done.kit}\n"
             f"plan key to read out: {done.plan_key}"
+        ),
+    )
+
+
+@app.command(epilog="Example: fedroto coordinator waiting --home fed")
+def waiting(
+    home: Path = Home,
+    dismiss: str | None = typer.Option(None, help="Forget this studio's request."),
+    fingerprint: str | None = typer.Option(None, help="Of which key, if several call themselves that."),
+    as_json: bool = Json,
+) -> None:
+    """List the join requests that came over the line and wait to be admitted."""
+    from aggregator.waiting_room import WaitingRoom
+
+    room = WaitingRoom(home)
+    if dismiss is not None:
+        room.find(dismiss, fingerprint).file.unlink(missing_ok=True)
+    show(
+        {"waiting": room.requests()},
+        as_json,
+        lambda done: table(
+            ["studio", "tier", "node key to compare by phone"],
+            [[one.studio, one.size_tier, one.fingerprint] for one in done["waiting"]],
         ),
     )
 

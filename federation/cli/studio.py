@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from federation.cli.output import Json, progress, show, table
 app = typer.Typer(no_args_is_help=True, help="A studio's node: join, ingest, train.")
 ledger_app = typer.Typer(no_args_is_help=True, help="What a studio's privacy budget was spent on.")
 egress_app = typer.Typer(no_args_is_help=True, help="What left a studio, byte for byte.")
+ADDRESS = r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}"
 HOME_HELP = "The studio's folder: keys, ledger, catalogue, packs."
 Home = studio_home(HOME_HELP)
 
@@ -42,24 +44,40 @@ def init(
     )
 
 
-@app.command(epilog="Example: fedroto studio join alder.kit --home node --fingerprint SHA256:...")
+@app.command(epilog="Example: fedroto studio join fed.example.org:9444 --home node --fingerprint SHA256:...")
 def join(
-    kit: Path = typer.Argument(..., help="The join kit that the coordinator sent back."),
+    kit: str = typer.Argument(
+        ...,
+        metavar="KIT|HOST:PORT",
+        help="The join kit that came back, or the coordinator's service to ask for it.",
+    ),
     home: Path = Home,
     fingerprint: str | None = typer.Option(None, help="The plan key's fingerprint, as read out by phone."),
+    wait: float = typer.Option(
+        600.0, help="Seconds to wait, by address, for the coordinator to admit this studio."
+    ),
     as_json: bool = Json,
 ) -> None:
-    """Take in the coordinator's join kit and say exactly what will leave this studio."""
+    """Join by a kit or by the coordinator's address, and say exactly what will leave this studio."""
     from federation import set_up
     from federation.flower.bundle import build_bundle, bundle_digest
+    from federation.joining import join_by_address
 
-    joined = set_up.join(
-        home,
-        _read(kit),
-        now=datetime.now(UTC),
-        bundle_digest=bundle_digest(build_bundle()),
-        plan_key_fingerprint=fingerprint,
-    )
+    digest = bundle_digest(build_bundle())
+    if Path(kit).exists() or not re.fullmatch(ADDRESS, kit):
+        joined = set_up.join(
+            home,
+            _read(Path(kit)),
+            now=datetime.now(UTC),
+            bundle_digest=digest,
+            plan_key_fingerprint=fingerprint,
+        )
+    elif fingerprint is None:
+        raise typer.BadParameter(
+            "joining by address needs --fingerprint, as the coordinator reads it out by phone"
+        )
+    else:
+        joined = join_by_address(home, kit, fingerprint, wait_s=wait, bundle_digest=digest, progress=progress)
     result = {
         "federation": joined.federation,
         "studio": joined.studio,
@@ -76,6 +94,18 @@ def join(
             "the ledger's head; nothing else\nsee it: fedroto egress preview, fedroto egress log"
         ),
     )
+
+
+@app.command(epilog="Example: fedroto studio rounds --home node")
+def rounds(
+    home: Path = Home,
+    campaign: str | None = typer.Option(None, help="Its name; default: the newest."),
+    as_json: bool = Json,
+) -> None:
+    """Ask the coordinator where the rounds stand, and this studio in them."""
+    from federation.joining import ask_rounds
+
+    show(ask_rounds(home, campaign), as_json, _rounds_text)
 
 
 @app.command(epilog="Example: fedroto studio consent SHOW --home node --by 'contract 12' --until 2027-12-31")
@@ -258,6 +288,17 @@ def _read(path: Path) -> bytes:
     from federation.durable import read_bounded
 
     return read_bounded(path, 2 * DOCUMENT_BYTES_MAX)
+
+
+def _rounds_text(view: Any) -> str:
+    text = f"{view.campaign} is {view.state}: round {view.server_round} of {view.rounds_planned}"
+    if not view.server_round:
+        return f"{text}, none was begun"
+    deadline = datetime.fromtimestamp(view.deadline_at, UTC).isoformat(timespec="seconds")
+    return (
+        f"{text} is {view.phase}, {view.returned} of {view.named} returned, quorum {view.quorum}, deadline {deadline}\n"
+        f"this studio: {view.standing}"
+    )
 
 
 def _ledger_text(view: Any) -> str:

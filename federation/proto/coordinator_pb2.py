@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"federation/proto/coordinator.proto\x12\x16\x66\x65\x64roto.coordinator.v1\"\x0f\n\rGetLogRequest\"\x1d\n\x0eGetLogResponse\x12\x0b\n\x03log\x18\x01 \x01(\x0c\"\x15\n\x13ListReleasesRequest\"\\\n\x0eReleaseSummary\x12\x0e\n\x06number\x18\x01 \x01(\r\x12\x0e\n\x06parent\x18\x02 \x01(\r\x12\x16\n\x0eweights_sha256\x18\x03 \x01(\t\x12\x12\n\ncreated_at\x18\x04 \x01(\x03\"d\n\x14ListReleasesResponse\x12\x12\n\nfederation\x18\x01 \x01(\t\x12\x38\n\x08releases\x18\x02 \x03(\x0b\x32&.fedroto.coordinator.v1.ReleaseSummary\"$\n\x12GetManifestRequest\x12\x0e\n\x06number\x18\x01 \x01(\r\"J\n\x13GetManifestResponse\x12\x0e\n\x06number\x18\x01 \x01(\r\x12\x10\n\x08manifest\x18\x02 \x01(\x0c\x12\x11\n\tsignature\x18\x03 \x01(\x0c\"?\n\x0f\x44ownloadRequest\x12\x0e\n\x06number\x18\x01 \x01(\r\x12\x0c\n\x04\x66ile\x18\x02 \x01(\t\x12\x0e\n\x06offset\x18\x03 \x01(\x04\"%\n\x05\x43hunk\x12\x0e\n\x06offset\x18\x01 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x32\x8c\x03\n\x08Releases\x12W\n\x06GetLog\x12%.fedroto.coordinator.v1.GetLogRequest\x1a&.fedroto.coordinator.v1.GetLogResponse\x12i\n\x0cListReleases\x12+.fedroto.coordinator.v1.ListReleasesRequest\x1a,.fedroto.coordinator.v1.ListReleasesResponse\x12\x66\n\x0bGetManifest\x12*.fedroto.coordinator.v1.GetManifestRequest\x1a+.fedroto.coordinator.v1.GetManifestResponse\x12T\n\x08\x44ownload\x12\'.fedroto.coordinator.v1.DownloadRequest\x1a\x1d.fedroto.coordinator.v1.Chunk0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"federation/proto/coordinator.proto\x12\x16\x66\x65\x64roto.coordinator.v1\"\x0f\n\rGetLogRequest\"\x1d\n\x0eGetLogResponse\x12\x0b\n\x03log\x18\x01 \x01(\x0c\"\x15\n\x13ListReleasesRequest\"\\\n\x0eReleaseSummary\x12\x0e\n\x06number\x18\x01 \x01(\r\x12\x0e\n\x06parent\x18\x02 \x01(\r\x12\x16\n\x0eweights_sha256\x18\x03 \x01(\t\x12\x12\n\ncreated_at\x18\x04 \x01(\x03\"d\n\x14ListReleasesResponse\x12\x12\n\nfederation\x18\x01 \x01(\t\x12\x38\n\x08releases\x18\x02 \x03(\x0b\x32&.fedroto.coordinator.v1.ReleaseSummary\"$\n\x12GetManifestRequest\x12\x0e\n\x06number\x18\x01 \x01(\r\"J\n\x13GetManifestResponse\x12\x0e\n\x06number\x18\x01 \x01(\r\x12\x10\n\x08manifest\x18\x02 \x01(\x0c\x12\x11\n\tsignature\x18\x03 \x01(\x0c\"?\n\x0f\x44ownloadRequest\x12\x0e\n\x06number\x18\x01 \x01(\r\x12\x0c\n\x04\x66ile\x18\x02 \x01(\t\x12\x0e\n\x06offset\x18\x03 \x01(\x04\"%\n\x05\x43hunk\x12\x0e\n\x06offset\x18\x01 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\"%\n\rSubmitRequest\x12\x14\n\x0cjoin_request\x18\x01 \x01(\x0c\"\x14\n\x12GetStandingRequest\"\x7f\n\x08Standing\x12\x35\n\x05state\x18\x01 \x01(\x0e\x32&.fedroto.coordinator.v1.Standing.State\"<\n\x05State\x12\x0b\n\x07UNKNOWN\x10\x00\x12\x0b\n\x07WAITING\x10\x01\x12\x0c\n\x08\x41\x44MITTED\x10\x02\x12\x0b\n\x07REVOKED\x10\x03\"\x0f\n\rGetKitRequest\"\x1d\n\x0eGetKitResponse\x12\x0b\n\x03kit\x18\x01 \x01(\x0c\"$\n\x10GetStatusRequest\x12\x10\n\x08\x63\x61mpaign\x18\x01 \x01(\t\"\xc3\x01\n\x0bRoundStatus\x12\x10\n\x08\x63\x61mpaign\x18\x01 \x01(\t\x12\r\n\x05state\x18\x02 \x01(\t\x12\x16\n\x0erounds_planned\x18\x03 \x01(\r\x12\x14\n\x0cserver_round\x18\x04 \x01(\r\x12\r\n\x05phase\x18\x05 \x01(\t\x12\r\n\x05named\x18\x06 \x01(\r\x12\x10\n\x08returned\x18\x07 \x01(\r\x12\x0e\n\x06quorum\x18\x08 \x01(\r\x12\x13\n\x0b\x64\x65\x61\x64line_at\x18\t \x01(\x01\x12\x10\n\x08standing\x18\n \x01(\t2\x94\x02\n\tEnrolment\x12Q\n\x06Submit\x12%.fedroto.coordinator.v1.SubmitRequest\x1a .fedroto.coordinator.v1.Standing\x12[\n\x0bGetStanding\x12*.fedroto.coordinator.v1.GetStandingRequest\x1a .fedroto.coordinator.v1.Standing\x12W\n\x06GetKit\x12%.fedroto.coordinator.v1.GetKitRequest\x1a&.fedroto.coordinator.v1.GetKitResponse2d\n\x06Rounds\x12Z\n\tGetStatus\x12(.fedroto.coordinator.v1.GetStatusRequest\x1a#.fedroto.coordinator.v1.RoundStatus2\x8c\x03\n\x08Releases\x12W\n\x06GetLog\x12%.fedroto.coordinator.v1.GetLogRequest\x1a&.fedroto.coordinator.v1.GetLogResponse\x12i\n\x0cListReleases\x12+.fedroto.coordinator.v1.ListReleasesRequest\x1a,.fedroto.coordinator.v1.ListReleasesResponse\x12\x66\n\x0bGetManifest\x12*.fedroto.coordinator.v1.GetManifestRequest\x1a+.fedroto.coordinator.v1.GetManifestResponse\x12T\n\x08\x44ownload\x12\'.fedroto.coordinator.v1.DownloadRequest\x1a\x1d.fedroto.coordinator.v1.Chunk0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -49,6 +49,26 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DOWNLOADREQUEST']._serialized_end=506
   _globals['_CHUNK']._serialized_start=508
   _globals['_CHUNK']._serialized_end=545
-  _globals['_RELEASES']._serialized_start=548
-  _globals['_RELEASES']._serialized_end=944
+  _globals['_SUBMITREQUEST']._serialized_start=547
+  _globals['_SUBMITREQUEST']._serialized_end=584
+  _globals['_GETSTANDINGREQUEST']._serialized_start=586
+  _globals['_GETSTANDINGREQUEST']._serialized_end=606
+  _globals['_STANDING']._serialized_start=608
+  _globals['_STANDING']._serialized_end=735
+  _globals['_STANDING_STATE']._serialized_start=675
+  _globals['_STANDING_STATE']._serialized_end=735
+  _globals['_GETKITREQUEST']._serialized_start=737
+  _globals['_GETKITREQUEST']._serialized_end=752
+  _globals['_GETKITRESPONSE']._serialized_start=754
+  _globals['_GETKITRESPONSE']._serialized_end=783
+  _globals['_GETSTATUSREQUEST']._serialized_start=785
+  _globals['_GETSTATUSREQUEST']._serialized_end=821
+  _globals['_ROUNDSTATUS']._serialized_start=824
+  _globals['_ROUNDSTATUS']._serialized_end=1019
+  _globals['_ENROLMENT']._serialized_start=1022
+  _globals['_ENROLMENT']._serialized_end=1298
+  _globals['_ROUNDS']._serialized_start=1300
+  _globals['_ROUNDS']._serialized_end=1400
+  _globals['_RELEASES']._serialized_start=1403
+  _globals['_RELEASES']._serialized_end=1799
 # @@protoc_insertion_point(module_scope)

@@ -25,6 +25,240 @@ if _version_not_supported:
     )
 
 
+class EnrolmentStub(object):
+    """Missing associated documentation comment in .proto file."""
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.Submit = channel.unary_unary(
+                '/fedroto.coordinator.v1.Enrolment/Submit',
+                request_serializer=federation_dot_proto_dot_coordinator__pb2.SubmitRequest.SerializeToString,
+                response_deserializer=federation_dot_proto_dot_coordinator__pb2.Standing.FromString,
+                _registered_method=True)
+        self.GetStanding = channel.unary_unary(
+                '/fedroto.coordinator.v1.Enrolment/GetStanding',
+                request_serializer=federation_dot_proto_dot_coordinator__pb2.GetStandingRequest.SerializeToString,
+                response_deserializer=federation_dot_proto_dot_coordinator__pb2.Standing.FromString,
+                _registered_method=True)
+        self.GetKit = channel.unary_unary(
+                '/fedroto.coordinator.v1.Enrolment/GetKit',
+                request_serializer=federation_dot_proto_dot_coordinator__pb2.GetKitRequest.SerializeToString,
+                response_deserializer=federation_dot_proto_dot_coordinator__pb2.GetKitResponse.FromString,
+                _registered_method=True)
+
+
+class EnrolmentServicer(object):
+    """Missing associated documentation comment in .proto file."""
+
+    def Submit(self, request, context):
+        """Leaves a studio's signed join request for the coordinator's people to look at. It admits nobody.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetStanding(self, request, context):
+        """Where the caller's node key stands. Signed by any node key.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetKit(self, request, context):
+        """The caller's join kit; no secret is in it. Signed by an admitted node key.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_EnrolmentServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'Submit': grpc.unary_unary_rpc_method_handler(
+                    servicer.Submit,
+                    request_deserializer=federation_dot_proto_dot_coordinator__pb2.SubmitRequest.FromString,
+                    response_serializer=federation_dot_proto_dot_coordinator__pb2.Standing.SerializeToString,
+            ),
+            'GetStanding': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetStanding,
+                    request_deserializer=federation_dot_proto_dot_coordinator__pb2.GetStandingRequest.FromString,
+                    response_serializer=federation_dot_proto_dot_coordinator__pb2.Standing.SerializeToString,
+            ),
+            'GetKit': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetKit,
+                    request_deserializer=federation_dot_proto_dot_coordinator__pb2.GetKitRequest.FromString,
+                    response_serializer=federation_dot_proto_dot_coordinator__pb2.GetKitResponse.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'fedroto.coordinator.v1.Enrolment', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('fedroto.coordinator.v1.Enrolment', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class Enrolment(object):
+    """Missing associated documentation comment in .proto file."""
+
+    @staticmethod
+    def Submit(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fedroto.coordinator.v1.Enrolment/Submit',
+            federation_dot_proto_dot_coordinator__pb2.SubmitRequest.SerializeToString,
+            federation_dot_proto_dot_coordinator__pb2.Standing.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetStanding(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fedroto.coordinator.v1.Enrolment/GetStanding',
+            federation_dot_proto_dot_coordinator__pb2.GetStandingRequest.SerializeToString,
+            federation_dot_proto_dot_coordinator__pb2.Standing.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetKit(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fedroto.coordinator.v1.Enrolment/GetKit',
+            federation_dot_proto_dot_coordinator__pb2.GetKitRequest.SerializeToString,
+            federation_dot_proto_dot_coordinator__pb2.GetKitResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+
+class RoundsStub(object):
+    """Missing associated documentation comment in .proto file."""
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.GetStatus = channel.unary_unary(
+                '/fedroto.coordinator.v1.Rounds/GetStatus',
+                request_serializer=federation_dot_proto_dot_coordinator__pb2.GetStatusRequest.SerializeToString,
+                response_deserializer=federation_dot_proto_dot_coordinator__pb2.RoundStatus.FromString,
+                _registered_method=True)
+
+
+class RoundsServicer(object):
+    """Missing associated documentation comment in .proto file."""
+
+    def GetStatus(self, request, context):
+        """Where the newest campaign stands, and the caller in it. Signed by an admitted node key.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_RoundsServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'GetStatus': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetStatus,
+                    request_deserializer=federation_dot_proto_dot_coordinator__pb2.GetStatusRequest.FromString,
+                    response_serializer=federation_dot_proto_dot_coordinator__pb2.RoundStatus.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'fedroto.coordinator.v1.Rounds', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('fedroto.coordinator.v1.Rounds', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class Rounds(object):
+    """Missing associated documentation comment in .proto file."""
+
+    @staticmethod
+    def GetStatus(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fedroto.coordinator.v1.Rounds/GetStatus',
+            federation_dot_proto_dot_coordinator__pb2.GetStatusRequest.SerializeToString,
+            federation_dot_proto_dot_coordinator__pb2.RoundStatus.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+
 class ReleasesStub(object):
     """Missing associated documentation comment in .proto file."""
 

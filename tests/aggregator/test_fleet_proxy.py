@@ -5,7 +5,8 @@ import asyncio
 import httpx
 import pytest
 
-from aggregator.fleet_proxy import FLEET_CALLS, ROUTES, FleetProxy, ProxyLimits, RequestRate
+from aggregator.fleet_proxy import FLEET_CALLS, ROUTES, FleetProxy, ProxyLimits
+from aggregator.request_rate import RequestRate
 
 PULL = "/v1/fleet/pull-messages"
 
@@ -195,7 +196,7 @@ def test_a_bucket_fills_again_with_time_and_never_over_its_burst():
 
 
 def test_buckets_do_not_pile_up():
-    rate = RequestRate(burst=1, per_s=0.0, connections_max=10)
+    rate = RequestRate(burst=1, per_s=0.0, callers_max=10)
     for port in range(100):
         rate.allows(("10.0.0.1", port), 0.0)
     assert len(rate._buckets) == 10

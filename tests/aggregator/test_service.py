@@ -98,7 +98,7 @@ class TestTheService:
     def test_answers_the_standard_health_check(self, home, port):
         with connected(home, port) as channel:
             stub = health_pb2_grpc.HealthStub(channel)
-            for name in ("", service.SERVICE_NAME):
+            for name in ("", *service.SERVICE_NAMES):
                 answer = stub.Check(health_pb2.HealthCheckRequest(service=name), timeout=10)
                 assert answer.status == health_pb2.HealthCheckResponse.SERVING
 
@@ -431,7 +431,7 @@ def test_a_process_serves_and_ends_cleanly_on_a_signal(home, tmp_path, number):
     )
     try:
         line = process.stdout.readline()
-        assert line.startswith("releases are served on 127.0.0.1:")
+        assert line.startswith("enrolment, rounds and releases are served on 127.0.0.1:")
         assert fetch(home, int(line.rsplit(":", 1)[1]), tmp_path / "releases").release.number == 2
         started = time.monotonic()
         process.send_signal(number)

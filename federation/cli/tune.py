@@ -81,14 +81,14 @@ def _loss(point: Any) -> str:
 
 
 def _text(result: Any) -> str:
-    most = max(point.aside_loss for point in result.curve) or 1.0
+    most = max(point.aside_error for point in result.curve) or 1.0
     rows = [
         [
             point.step,
             _loss(point),
             f"{point.aside_loss:.3f}",
             f"{point.aside_error:.2f}",
-            "▇" * max(1, round(24 * point.aside_loss / most))
+            "▇" * max(1, round(24 * point.aside_error / most))
             + (" kept" if point.step == result.best_step else ""),
         ]
         for point in result.curve

@@ -9,6 +9,7 @@ one step. What Nuke itself makes of the text is checked by a person: docs/nuke.m
 from __future__ import annotations
 
 import copy
+import itertools
 import threading
 import types
 from pathlib import Path
@@ -58,9 +59,9 @@ class Node:
 
     def setName(self, name):
         self._graph.on_main_thread()
-        if any(other is not self and other._name == name for other in self._graph.all):
-            raise ValueError(f"a node {name} is there already")
-        self._name = name
+        taken = {other._name for other in self._graph.all if other is not self}
+        names = itertools.chain([name], (f"{name}{number}" for number in itertools.count(1)))
+        self._name = next(free for free in names if free not in taken)  # as Nuke uncollides
 
     def __getitem__(self, name):
         if name not in self._knobs:

@@ -73,14 +73,21 @@ def test_predicted_keys_come_into_a_node_of_their_own_and_one_undo_takes_it_away
         np.testing.assert_allclose(drawn.at(frame), own.at(frame), atol=2e-4)
     assert "least sure" in nuke.messages[-1]
     assert nuke.tasks[-1].percents[-1] == 100
-    nuke.undo()
-    assert len(nuke.all) == 2
 
-    # The process stayed: a second prediction asks the same one.
+    # The process stayed: a second prediction asks the same one. One undo takes one prediction away.
     process = panel._process._process.pid
     finished(nuke, panel.predict_selected())
     assert panel._process._process.pid == process
-    assert len(nuke.all) == 3
+    assert nuke.all[3].fullName() == f"{artists.fullName()}_fedroto1"
+    nuke.undo()
+    nuke.undo()
+    assert nuke.all[1:] == [artists]
+    artists.setSelected(False)
+    new.setSelected(True)
+    new._inputs[0] = nuke.all[0]
+    nuke.all.append(new)
+    finished(nuke, panel.predict_selected())
+    assert "is a prediction itself" in nuke.messages.pop()
 
 
 def test_cancel_ends_the_process_and_writes_nothing(nuke, panel, monkeypatch):

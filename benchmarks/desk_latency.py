@@ -5,7 +5,8 @@ on it as an artist does, and measures in Chromium
 
 * opening: from the command to the page, to the first predicted span, to all of the first shape roughly, to all of it;
 * dragging: from each pointer move to the redrawn frame, the whole range between the neighbouring keys included, for a
-  shape over all frames; while the prediction works behind, and when it is at rest.
+  shape over all frames; with ``--early`` as soon as the first span is there, while proxies and predictions are made;
+  when they are at rest; and while the prediction works behind.
 
 Numbers depend on what else the machine does: the load average is printed beside them. ``echo -19
 >/proc/self/autogroup`` in the same shell before it (Linux, as root) gives it the processors before all other work.
@@ -56,7 +57,7 @@ def server_cpu_s(desk):
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def opening(browser, desk, began):
+def opening(browser, desk, began, *, stages=3):
     """Seconds from the command to each stage, and of the server's processor time until then."""
     found = {"command to address": time.monotonic() - began}
     browser.open(desk.address)
@@ -67,7 +68,7 @@ def opening(browser, desk, began):
         "first shape, roughly": lambda s: s and PENDING not in s,
         "first shape": lambda s: s and PENDING not in s and ROUGHLY not in s,
     }
-    for name, reached in wanted.items():
+    for name, reached in list(wanted.items())[:stages]:
         while not reached(states(browser)):
             time.sleep(0.1)
             if time.monotonic() - began > 900:
@@ -107,6 +108,7 @@ def main() -> None:
     parser.add_argument("--moves", type=int, default=120)
     parser.add_argument("--shot", type=Path, help="folder for the made shot, kept and used again as it is")
     parser.add_argument("--cold", action="store_true", help="end after measuring the opening")
+    parser.add_argument("--early", action="store_true", help="only: drag as soon as the first span is there")
     options = parser.parse_args()
     if chromium_path() is None:
         sys.exit("skipped: no chromium on this machine")
@@ -120,11 +122,14 @@ def main() -> None:
         work = Path(folder) / "work"
         with RunningDesk(shot, work, base_path()) as desk, Browser(Path(folder) / "profile") as browser:
             facts = {
-                "opening s": opening(browser, desk, began),
+                "opening s": opening(browser, desk, began, stages=1 if options.early else 3),
                 "load": [round(v, 1) for v in os.getloadavg()],
             }
-            if not options.cold:
-                middle = (shot.first_frame + shot.last_frame) // 2
+            middle = (shot.first_frame + shot.last_frame) // 2
+            if options.early:
+                early = dragged(browser, shot.first_frame + 3, options.moves)
+                facts["drag ms, while opening"] = told("drag, while opening", early)
+            elif not options.cold:
                 browser.until("document.documentElement.dataset.left === '0'", 900)
                 facts["drag ms, at rest"] = told("drag, at rest", dragged(browser, middle + 3, options.moves))
                 busy = dragged(browser, middle + 6, options.moves)

@@ -26,6 +26,7 @@ from model.network import RotoModel
 from model.pictures import Pictures
 from model.predict import ShapePrediction, SpanMemory, predict_shape
 from model.shapes import Shape
+from studio_node.desk.background import step_back
 from studio_node.desk.document import DeskShape, anchored, controls_over, span_shape, spans_of
 
 SPANS_KEPT: Final = 2000
@@ -203,6 +204,7 @@ class Predictor:
             self._results.popitem(last=False)
 
     def _work(self) -> None:
+        step_back()
         while True:
             with self._changed:
                 self._changed.wait_for(

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from federation.durable import make_private_dir, write_atomic
 from model.errors import PlateError
+from studio_node.desk.background import step_back
 from studio_node.plates import PlateSequence
 
 PROXY_SIDE_MAX: Final = 2048
@@ -106,6 +107,7 @@ class Proxies:
         return data
 
     def _work(self) -> None:
+        step_back()
         while not self._stopping.is_set():
             frame = self._next()
             if frame is None:

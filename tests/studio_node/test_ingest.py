@@ -379,15 +379,25 @@ def test_an_ingest_killed_at_any_moment_resumes_with_nothing_lost_or_doubled(
     whole = {path.name: path.read_bytes() for path in _packs(home)}
     code = (
         "import sys; from pathlib import Path; from studio_node.ingest import ingest; "
-        "from studio_node.shot_windows import CutRecipe; home, source, weights = map(Path, sys.argv[1:]); "
+        "from studio_node.shot_windows import CutRecipe; home, source, weights = map(Path, sys.argv[1:4]); "
+        "workers = int(sys.argv[4]); "
         "print('ready', flush=True); "
-        "[ingest(home, [source], 'kelp', recipe=CutRecipe(2, (2, 6)), weights=weights, force=True) for _ in range(99)]"
+        "[ingest(home, [source], 'kelp', recipe=CutRecipe(2, (2, 6)), weights=weights, force=True, workers=workers) "
+        "for _ in range(99)]"
     )
     for kill in range(20):
-        command = [sys.executable, "-c", code, str(home), str(tmp_path / "show"), str(small_weights)]
+        command = [
+            sys.executable,
+            "-c",
+            code,
+            str(home),
+            str(tmp_path / "show"),
+            str(small_weights),
+            str(1 + kill % 2),
+        ]
         process = subprocess.Popen(command, stdout=subprocess.PIPE)
         assert process.stdout.readline()
-        time.sleep(0.05 * kill)
+        time.sleep(0.3 * kill if kill % 2 else 0.05 * kill)  # worker processes need a while to start
         process.kill()
         process.wait()
         assert len(run().shots) == 2

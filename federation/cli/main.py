@@ -22,6 +22,7 @@ from federation.cli import (
     demo,
     desk,
     doctor,
+    gain,
     model,
     plates,
     releases,
@@ -55,6 +56,7 @@ retraining.register(coordinator.app)
 console.register(coordinator.app)
 status.register(coordinator.app)
 archive.register(studio.app)
+gain.register(studio.app)
 desk.register(app)
 tune.register(app)
 bridge.register(app)

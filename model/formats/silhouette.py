@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from model.errors import FormatError, NoRotoError
+from model.errors import FormatError
 from model.formats import silhouette_text
 from model.formats.silhouette_shapes import FRAME_MAX, NOTES, ShapeReader
 from model.formats.silhouette_space import Space
@@ -41,15 +41,12 @@ def loads(data: bytes) -> SilhouetteFile:
     """Read the shapes of a file.
 
     Raises:
-        NoRotoError: a file without any layer or shape.
         FormatError: text that is not XML or not Silhouette's shapes, with its line.
     """
     root = parse(data)
     space = _space(root)
     reader = ShapeReader(space)
     shapes = reader.shapes(root)
-    if not any(child.name in ("Layer", "Shape", "Object") for child in root.children):
-        raise NoRotoError("the file has no layer and no shape; export the shapes again")
     first, last = (_integer(root, name, None) for name in ("workRangeStart", "workRangeEnd"))
     known = first is not None and last is not None and first <= last
     return SilhouetteFile(

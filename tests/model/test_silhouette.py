@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from model.errors import FormatError, NoRotoError
+from model.errors import FormatError
 from model.formats import nuke, silhouette
 from model.formats.silhouette_text import losses
 from model.formats.silhouette_tracks import Track, track_of
@@ -177,9 +177,8 @@ def test_files_that_are_none_say_why(data, what):
         silhouette.loads(data)
 
 
-def test_a_file_without_layers_says_so():
-    with pytest.raises(NoRotoError):
-        silhouette.loads(b'<Silhouette width="9" height="9"/>')
+def test_a_file_without_shapes_is_no_error():
+    assert silhouette.loads(b'<Silhouette width="9" height="9"/>').shapes == ShapeSet((), 9, 9)
 
 
 # -- writing

@@ -119,6 +119,28 @@ def outline(controls: ArrayLike, kind: ShapeKind, closed: bool, samples_per_segm
     return np.asarray(sampling_matrix(n, kind, closed, samples_per_segment) @ flat)
 
 
+def bezier_controls(controls: ArrayLike, kind: ShapeKind, closed: bool) -> FloatArray:
+    """Controls [..., N, 3, 2] of the Bezier with the same outline; exact for every kind.
+
+    Args:
+        controls: [..., N, 3, 2] of a curve of this kind.
+        kind: see ``sampling_matrix``.
+        closed: see ``sampling_matrix``.
+    """
+    points = np.array(controls, dtype=np.float64)
+    if kind == "polygon":
+        return polygon_controls(points[..., CENTRE, :])
+    if kind == "bezier":
+        return points
+    centres = points[..., CENTRE, :]
+    before, after = np.roll(centres, 1, axis=-2), np.roll(centres, -1, axis=-2)
+    if not closed:  # reflected beyond the ends, as in ``_bspline_weights``
+        before[..., 0, :] = 2 * centres[..., 0, :] - centres[..., min(1, centres.shape[-2] - 1), :]
+        after[..., -1, :] = 2 * centres[..., -1, :] - centres[..., max(-2, -centres.shape[-2]), :]
+    along = (after - before) / 6
+    return np.stack([-along, (before + 4 * centres + after) / 6, along], axis=-2)
+
+
 def polygon_controls(vertices: ArrayLike) -> FloatArray:
     """Controls [..., N, 3, 2] with zero tangents for vertices [..., N, 2]."""
     centres = np.asarray(vertices, dtype=np.float64)

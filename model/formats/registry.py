@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from model.errors import FormatError
-from model.formats import nuke, roto_json, silhouette, silhouette_text
+from model.formats import after_effects, fusion, nuke, program_shapes, roto_json, silhouette, silhouette_text
 from model.shapes import Shape, ShapeSet
 
 
@@ -91,7 +91,11 @@ JSON = ShapeFormat(
     lambda shapes, _name: roto_json.dumps(shapes).encode(),
     lambda _shape: [],
 )
-FORMATS = (NUKE, GIZMO, SILHOUETTE, JSON)
+AFTER_EFFECTS = ShapeFormat(
+    "After Effects script", (".jsx",), None, after_effects.dumps, program_shapes.losses
+)
+FUSION = ShapeFormat("Fusion masks", (".setting",), None, fusion.dumps, program_shapes.losses)
+FORMATS = (NUKE, GIZMO, SILHOUETTE, JSON, AFTER_EFFECTS, FUSION)
 NUKE_FAMILY = NUKE.suffixes + GIZMO.suffixes
 READABLE = tuple(s for f in FORMATS if f.loads is not None for s in f.suffixes)
 WRITABLE = tuple(s for f in FORMATS for s in f.suffixes)

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from model.errors import FormatError, ModelError
+from model.formats.key_tracks import Interpolation, Track
 from model.formats.silhouette_space import Space
-from model.formats.silhouette_tracks import Interpolation, Track
 from model.formats.xml_tree import Element
 from model.keyframes import FloatArray, Keyed, product
 from model.shapes import ALWAYS, KeySource, Lifetime, Shape, ShapeKind

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from model.errors import ShapeError
+from model.formats.key_tracks import SPAN_MAX, Track, all_of, opacity_track, track_of
 from model.formats.silhouette_shapes import CATMULLROM, KINDS, MODES, NOTES, STROKE_WIDTH
 from model.formats.silhouette_space import Space
-from model.formats.silhouette_tracks import Interpolation, Track, track_of
 from model.formats.xml_tree import attribute, text
 from model.keyframes import FloatArray, Keyed
 from model.shapes import Shape
@@ -24,7 +24,6 @@ from model.transforms import Affine, AnyTransform
 _OUTLINE, _PREDICTED_OUTLINE = (1.0, 0.0, 0.0), (1.0, 0.5, 0.0)
 # What Nuke writes with every shape, of paint tools and views, and of open splines' widths where there is none.
 _OF_NO_MATTER = frozenset({"osw", "osf", "str", "sb", "spx", "spy", "tt", "nv", "view1", "src"})
-_SPAN_MAX = 1_000_000  # frames over which something that moves is written out
 _INDENT = "  "
 
 
@@ -127,7 +126,7 @@ def _shape(shape: Shape, space: Space, pad: str) -> Iterator[str]:
     if not set(path.frames.tolist()) <= set(artist):
         words = NOTES["predicted" if predicted else "baked"]
         yield _value("note", f"{words} {json.dumps([_whole(f) for f in artist])}", inner)
-    yield from _keys("opacity", _opacity_track(shape), space, inner)
+    yield from _keys("opacity", opacity_track(shape), space, inner)
     yield _value("motionBlur", "true" if _constant(attributes, "mbo") else "false", inner)
     outline = [attributes[n].values[0] for n in ("ro", "go", "bo") if n in attributes]
     usual = _PREDICTED_OUTLINE if predicted else _OUTLINE
@@ -191,39 +190,14 @@ def _matrix_track(transform: AnyTransform, space: Space) -> Track:
         first, last = (
             (np.floor(moving.min()), np.ceil(moving.max())) if len(moving) else (space.start_frame,) * 2
         )
-        if last - first > _SPAN_MAX:
+        if last - first > SPAN_MAX:
             raise ShapeError(
-                f"a transform moves over {last - first:.0f} frames; up to {_SPAN_MAX} are written out"
+                f"a transform moves over {last - first:.0f} frames; up to {SPAN_MAX} are written out"
             )
         times = np.arange(first, last + 1)
-        kinds = _all("linear", len(times))
+        kinds = all_of("linear", len(times))
     matrices = [space.affine_from_plate(transform.matrix(float(t))) for t in times]
     return Track(times, np.array(matrices), kinds)
-
-
-def _opacity_track(shape: Shape) -> Track:
-    """Opacity 0..100, 0 where the shape does not live."""
-    percent = track_of(shape.opacity.scaled(100.0))
-    life = shape.lifetime
-    turns = [] if life.first is None else [life.first - 1, life.first]
-    turns += [] if life.last is None else [life.last, life.last + 1]
-    turns += [] if life.visibility is None else life.visibility.frames.tolist()
-    if not turns:
-        return percent
-    moving = [] if shape.opacity.is_constant else percent.frames.tolist()
-    first, last = int(np.floor(min(turns + moving))), int(np.ceil(max(turns + moving)))
-    if last - first > _SPAN_MAX:
-        raise ShapeError(
-            f"{shape.path} lives and dies over {last - first} frames; up to {_SPAN_MAX} are written out"
-        )
-    times = np.arange(first, last + 1, dtype=np.float64)
-    values = shape.opacity.sample(times) * 100 * np.array([shape.is_alive(t) for t in times])
-    changes = np.append(True, np.diff(values) != 0)
-    return Track(times[changes], values[changes], _all("hold", int(changes.sum())))
-
-
-def _all(kind: Interpolation, count: int) -> tuple[Interpolation, ...]:
-    return (kind,) * count
 
 
 def _artist_frames(shape: Shape) -> list[float]:

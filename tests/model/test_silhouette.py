@@ -8,8 +8,8 @@ import pytest
 
 from model.errors import FormatError
 from model.formats import nuke, silhouette
+from model.formats.key_tracks import Track, track_of
 from model.formats.silhouette_text import losses
-from model.formats.silhouette_tracks import Track, track_of
 from model.keyframes import Keyed
 from model.screen_space import on_screen
 from model.shape_diff import difference

@@ -1,8 +1,8 @@
-"""Silhouette's keys (linear, hold, catmullrom) as curves with slopes, and back.
+"""Keys that are linear, held or catmullrom, as other programs have them, as curves with slopes, and back.
 
 Ours are cubics between keys, so a hold is written as the value kept until a moment before the next key
-(``HOLD_GAP``); it reads back as a hold. Silhouette has no smooth keys of its own slopes: where a curve is neither of
-its three kinds, a linear key stands on every whole frame, which is exact on whole frames.
+(``HOLD_GAP``); it reads back as a hold. Those programs have no keys with our slopes: where a curve is of none of the
+three kinds, a linear key stands on every whole frame, which is exact on whole frames.
 """
 
 from __future__ import annotations
@@ -14,16 +14,18 @@ import numpy as np
 
 from model.errors import ShapeError
 from model.keyframes import FloatArray, Keyed
+from model.shapes import Shape
 
 Interpolation = Literal["linear", "hold", "catmullrom"]
 HOLD_GAP = 1 / 32  # frames, before the key that ends a hold
 TOLERANCE = 1e-4  # px, or parts of an opacity: closer than this counts as the same curve
 KEYS_MAX = 1_000_000  # of one curve written
+SPAN_MAX = 1_000_000  # frames over which something that moves is written out
 
 
 @dataclass(frozen=True)
 class Track:
-    """Keys as Silhouette has them.
+    """Keys, each with the way it leads to the next.
 
     Attributes:
         frames: whole or not, increasing [K].
@@ -143,3 +145,29 @@ def _kind(keys: Keyed, i: int, held: bool, smooth: FloatArray | None) -> Interpo
     ):
         return "catmullrom"
     return None
+
+
+def opacity_track(shape: Shape) -> Track:
+    """Opacity 0..100, 0 where the shape does not live."""
+    percent = track_of(shape.opacity.scaled(100.0))
+    life = shape.lifetime
+    turns = [] if life.first is None else [life.first - 1, life.first]
+    turns += [] if life.last is None else [life.last, life.last + 1]
+    turns += [] if life.visibility is None else life.visibility.frames.tolist()
+    if not turns:
+        return percent
+    moving = [] if shape.opacity.is_constant else percent.frames.tolist()
+    first, last = int(np.floor(min(turns + moving))), int(np.ceil(max(turns + moving)))
+    if last - first > SPAN_MAX:
+        raise ShapeError(
+            f"{shape.path} lives and dies over {last - first} frames; up to {SPAN_MAX} are written out"
+        )
+    times = np.arange(first, last + 1, dtype=np.float64)
+    values = shape.opacity.sample(times) * 100 * np.array([shape.is_alive(t) for t in times])
+    changes = np.append(True, np.diff(values) != 0)
+    return Track(times[changes], values[changes], all_of("hold", int(changes.sum())))
+
+
+def all_of(kind: Interpolation, count: int) -> tuple[Interpolation, ...]:
+    """So many keys of one kind."""
+    return (kind,) * count

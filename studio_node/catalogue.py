@@ -23,6 +23,7 @@ import numpy as np
 from federation.config import ShowConsent
 from federation.errors import IngestError
 from studio_node.catalogue_schema import catalogue_errors, connect
+from studio_node.deliveries import Delivery
 from studio_node.file_stamps import Stamps
 from studio_node.fingerprints import Hashes
 
@@ -91,23 +92,6 @@ class PackEntry:
     def made_with(self) -> tuple[str, str, str]:
         """What the pack's windows follow from: epoch, recipe, frozen digest."""
         return (self.epoch, self.recipe, self.frozen_digest)
-
-
-@dataclass(frozen=True)
-class Delivery:
-    """What a shot's files were when it was last ingested.
-
-    Attributes:
-        stamps: of every file, so that an unchanged one is not read again.
-        fingerprints: of every frame of the plate.
-        problems: frames that count as missing, each with the reason.
-        reading: how the files were taken, where that was not the usual way.
-    """
-
-    stamps: Stamps
-    fingerprints: Hashes
-    problems: tuple[str, ...] = ()
-    reading: str = ""
 
 
 class Catalogue:
@@ -216,7 +200,7 @@ class Catalogue:
             if delivery is not None:
                 run(
                     "INSERT INTO deliveries VALUES (?, ?, ?, ?, ?)",
-                    (pack.shot_id, *_delivery_values(delivery)),
+                    (pack.shot_id, *delivery.to_row()),
                 )
             for other, likeness in (alike or {}).items():
                 run(
@@ -255,7 +239,7 @@ class Catalogue:
         rows = self.read(
             "SELECT reading, stamps, fingerprints, problems FROM deliveries WHERE shot = ?", shot_id
         )
-        return next((_delivery_of(*row) for row in rows), None)
+        return next((Delivery.from_row(*row) for row in rows), None)
 
     def touched(self, shot_id: str, stamps: Stamps) -> None:
         """Note new stamps of files whose content is what it was."""
@@ -334,21 +318,3 @@ class Catalogue:
                 self._connection.execute("ROLLBACK")
                 raise
             self._connection.execute("COMMIT")
-
-
-def _delivery_values(delivery: Delivery) -> tuple[str, str, bytes, str]:
-    return (
-        delivery.reading,
-        json.dumps(delivery.stamps),
-        delivery.fingerprints.tobytes(),
-        json.dumps(delivery.problems),
-    )
-
-
-def _delivery_of(reading: str, stamps: str, fingerprints: bytes, problems: str) -> Delivery:
-    return Delivery(
-        {label: (size, time, sha256) for label, (size, time, sha256) in json.loads(stamps).items()},
-        np.frombuffer(fingerprints, np.uint64),
-        tuple(json.loads(problems)),
-        reading,
-    )

@@ -25,9 +25,11 @@ from federation.model_spec import frozen_digest
 from model.errors import ModelError
 from model.matcher import Matcher
 from model.network import RotoModel
+from model.shapes import ShapeSet
 from model.weights import load_public
-from studio_node.catalogue import Delivery, PackEntry, ShapeEntry
-from studio_node.file_stamps import Stamps, read_content
+from studio_node.catalogue import PackEntry, ShapeEntry
+from studio_node.deliveries import Delivery
+from studio_node.file_stamps import Stamps, read_content, stamps_of
 from studio_node.fingerprints import plate_hashes
 from studio_node.packs import PackHeader, write_pack
 from studio_node.plates import PlateSequence
@@ -90,7 +92,7 @@ class CutTask:
             ShotFolder(**shot | {"shapes_file": Path(shot["shapes_file"])}),
             fields["show"],
             Reading(**fields["reading"]),
-            {label: (size, changed, sha256) for label, (size, changed, sha256) in fields["stamps"].items()},
+            stamps_of(fields["stamps"]),
             tuple(fields["made_with"]) if fields["made_with"] else None,
             Path(fields["packs_folder"]) if fields["packs_folder"] else None,
         )
@@ -116,23 +118,16 @@ class CutShot:
 
     def to_json(self) -> str:
         """Return one line."""
-        plain = asdict(self)
-        plain["delivery"]["fingerprints"] = self.delivery.fingerprints.tolist()
-        return json.dumps(plain, default=str)
+        return json.dumps({**asdict(self), "delivery": self.delivery.to_fields()}, default=str)
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> Self:
         """Return the result that ``to_json`` wrote."""
-        pack, delivery = fields["pack"], fields["delivery"]
+        pack = fields["pack"]
         return cls(
             None if pack is None else PackEntry(**pack | {"path": Path(pack["path"])}),
             tuple(ShapeEntry(**shape) for shape in fields["shapes"]),
-            Delivery(
-                {label: (size, changed, sha) for label, (size, changed, sha) in delivery["stamps"].items()},
-                np.array(delivery["fingerprints"], np.uint64),
-                tuple(delivery["problems"]),
-                delivery["reading"],
-            ),
+            Delivery.from_fields(fields["delivery"]),
             fields["files_read"],
             fields["seconds"],
         )
@@ -171,13 +166,7 @@ class ShotCutter:
             seconds = time.monotonic() - started
             nothing = Delivery(content.stamps, np.zeros(0, np.uint64))
             return CutShot(None, (), nothing, content.files_read, seconds)
-        plate = PlateSequence(shot.sequence(), colour_space=task.reading.colour_space)
-        drawn = read_shapes(
-            shot.shapes_file,
-            width=plate.width,
-            height=plate.height,
-            trust_plate_size=task.reading.trust_plate_size,
-        )
+        plate, drawn = _opened(task)
         hashes = plate_hashes(plate)  # reads every frame: none that is damaged goes unreported
         windows, entries = windows_of_shot(
             plate, drawn, matcher=self._matcher, recipe=self.recipe, epoch=content.epoch
@@ -198,13 +187,7 @@ class ShotCutter:
         return CutShot(pack, tuple(entries), delivery, content.files_read, time.monotonic() - started)
 
     def _survey(self, task: CutTask, started: float) -> CutShot:
-        plate = PlateSequence(task.shot.sequence(), colour_space=task.reading.colour_space)
-        drawn = read_shapes(
-            task.shot.shapes_file,
-            width=plate.width,
-            height=plate.height,
-            trust_plate_size=task.reading.trust_plate_size,
-        )
+        plate, drawn = _opened(task)
         entries = shape_entries(drawn, plate)
         if all(entry.skipped for entry in entries):
             raise _no_window(entries)
@@ -218,6 +201,14 @@ def pack_name(shot: str, epoch: str, digest: str) -> str:
     readable = re.sub(r"[^A-Za-z0-9_-]+", "_", shot)[:40]
     exact = hashlib.sha256(f"{shot}\0{epoch}\0{digest}".encode()).hexdigest()[:16]
     return f"{readable}-{exact}.safetensors"
+
+
+def _opened(task: CutTask) -> tuple[PlateSequence, ShapeSet]:
+    plate = PlateSequence(task.shot.sequence(), colour_space=task.reading.colour_space)
+    trusted = task.reading.trust_plate_size
+    return plate, read_shapes(
+        task.shot.shapes_file, width=plate.width, height=plate.height, trust_plate_size=trusted
+    )
 
 
 def _no_window(entries: list[ShapeEntry]) -> IngestError:

@@ -7,7 +7,7 @@ import json
 import selectors
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import IO, Self, cast
 
@@ -22,7 +22,7 @@ Outcome = CutShot | Rejected
 
 def cut_all(
     tasks: Iterable[CutTask], cutter: ShotCutter, *, workers: int
-) -> Iterator[tuple[CutTask, Outcome]]:
+) -> Generator[tuple[CutTask, Outcome], None, None]:
     """Cut shots, each in the next free worker, and yield what came of each as it is ready.
 
     Args:

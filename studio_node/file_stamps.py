@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from federation.errors import IngestError
 
@@ -34,6 +35,11 @@ class ReadContent:
     epoch: str
     stamps: Stamps
     files_read: int
+
+
+def stamps_of(fields: Mapping[str, Sequence[Any]]) -> Stamps:
+    """Return the stamps that JSON holds."""
+    return {label: (size, changed, sha256) for label, (size, changed, sha256) in fields.items()}
 
 
 def unchanged(files: Mapping[str, Path], known: Stamps) -> bool:

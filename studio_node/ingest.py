@@ -13,6 +13,7 @@ import datetime
 import fcntl
 import os
 import re
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -92,8 +93,16 @@ def ingest(
             opened.enter_context(_only_one(home))
         found, rejected = find_shots(sources, prefix=prefix, movie_start=reading.movie_start)
         if source is not None:
-            more, refused = shots_from(source, show, home, prefix=prefix, movie_start=reading.movie_start)
-            found, rejected = found + more, rejected + refused
+            scratch = Path(opened.enter_context(tempfile.TemporaryDirectory())) if dry_run else None
+            more, refused = shots_from(
+                source, show, home, prefix=prefix, movie_start=reading.movie_start, scratch=scratch
+            )
+            twice = {shot.name for shot in found} & {shot.name for shot in more}
+            rejected += refused + [
+                Rejected(f"{name} (import hook)", "a folder holds a shot of this name; give each its own")
+                for name in sorted(twice)
+            ]
+            found += [shot for shot in more if shot.name not in twice]
         say(IngestStep(f"found {len(found)} shots", 0, len(found)))
         cutter = ShotCutter(weights or base_path(), recipe or CutRecipe())
         run = _Run(
@@ -138,18 +147,19 @@ class _Run:
         if done:
             say(IngestStep(f"{len(done)} shots are unchanged", len(done), total))
         before, clock = total - len(pending), _Clock(sum(shot.frames for shot in pending))
-        outcomes = cut_all(map(self._task, pending), self.cutter, workers=min(workers, len(pending)))
-        for number, (task, outcome) in enumerate(outcomes, start=before + 1):
-            entry = self._entered(task, outcome)
-            left = clock.left(task.shot.frames)
-            place = f"{task.shot.name} ({number} of {total})"
-            if isinstance(entry, Rejected):
-                self.rejected.append(entry)
-                say(IngestStep(f"{place}: rejected: {entry.reason}", number, total, left))
-                continue
-            done[task.shot.name] = entry
-            told = f"{place}: {entry.state}, {entry.windows} windows, {entry.seconds:.1f} s"
-            say(IngestStep(told, number, total, left))
+        tasks = map(self._task, pending)
+        with contextlib.closing(cut_all(tasks, self.cutter, workers=min(workers, len(pending)))) as outcomes:
+            for number, (task, outcome) in enumerate(outcomes, start=before + 1):
+                entry = self._entered(task, outcome)
+                left = clock.left(task.shot.frames)
+                place = f"{task.shot.name} ({number} of {total})"
+                if isinstance(entry, Rejected):
+                    self.rejected.append(entry)
+                    say(IngestStep(f"{place}: rejected: {entry.reason}", number, total, left))
+                    continue
+                done[task.shot.name] = entry
+                told = f"{place}: {entry.state}, {entry.windows} windows, {entry.seconds:.1f} s"
+                say(IngestStep(told, number, total, left))
         return tuple(done[shot.name] for shot in found if shot.name in done)
 
     def _known(self, shot: ShotFolder) -> IngestedShot | Rejected | None:

@@ -52,9 +52,23 @@ def load_source(name: str) -> ShotSource:
 
 
 def shots_from(
-    source: ShotSource, show: str, home: Path, *, prefix: str = "", movie_start: int = FIRST_FRAME
+    source: ShotSource,
+    show: str,
+    home: Path,
+    *,
+    prefix: str = "",
+    movie_start: int = FIRST_FRAME,
+    scratch: Path | None = None,
 ) -> tuple[list[ShotFolder], list[Rejected]]:
     """Ask an import hook for the shots of a show.
+
+    Args:
+        source: the hook.
+        show: whose shots are wanted.
+        home: of the studio; shapes that are handed over as values are kept in it.
+        prefix: put before each shot's name.
+        movie_start: frame number of a movie's first picture.
+        scratch: where shapes that are new go instead, in a dry run.
 
     Returns:
         The shots, and those that cannot be used, each with the reason.
@@ -67,7 +81,7 @@ def shots_from(
     try:
         for sourced in source(show):
             try:
-                shot = _kept(sourced, show, home, prefix, movie_start)
+                shot = _kept(sourced, show, home, scratch or home, prefix, movie_start)
                 if shot.name in shots:
                     raise IngestError(f"shot {shot.name!r} was named twice; give each shot its own name")
                 shots[shot.name] = shot
@@ -80,14 +94,19 @@ def shots_from(
     return list(shots.values()), rejected
 
 
-def _kept(sourced: SourcedShot, show: str, home: Path, prefix: str, movie_start: int) -> ShotFolder:
+def _kept(
+    sourced: SourcedShot, show: str, home: Path, new_in: Path, prefix: str, movie_start: int
+) -> ShotFolder:
     name = prefix + sourced.name
     if isinstance(sourced.shapes, Path):
         return ShotFolder.of(name, sourced.plate, sourced.shapes, movie_start=movie_start)
-    file = home / IMPORTED_FOLDER / show / f"{name}.json"
-    shot = ShotFolder.of(name, sourced.plate, file, movie_start=movie_start)
+    place = Path(IMPORTED_FOLDER, show, f"{name}.json")
     data = roto_json.dumps(sourced.shapes).encode()
-    if not file.is_file() or file.read_bytes() != data:  # unchanged shapes keep their file's time
+    # Shapes that are those of last time keep their file's time of change, so that they are not read again.
+    unchanged = (home / place).is_file() and (home / place).read_bytes() == data
+    file = (home if unchanged else new_in) / place
+    shot = ShotFolder.of(name, sourced.plate, file, movie_start=movie_start)
+    if not unchanged:
         make_private_dir(file.parent)
         write_atomic(file, data, mode=0o600)
     return shot

@@ -61,6 +61,20 @@ def test_a_shot_that_cannot_be_is_reported_and_the_rest_goes_on(home, show, tmp_
     assert "named twice" in reasons
 
 
+def test_a_dry_run_keeps_nothing_of_what_a_hook_names(home, database, small_weights):
+    report = ingest(home, [], "kelp", weights=small_weights, source=database, dry_run=True)
+    assert [(shot.name, shot.state) for shot in report.shots] == [("sh001", "new"), ("sh002", "new")]
+    assert list(home.iterdir()) == []
+
+
+def test_a_shot_that_a_folder_and_a_hook_both_name_is_taken_from_the_folder(
+    home, database, show, small_weights
+):
+    report = ingest(home, [show[0].folder], "kelp", weights=small_weights, source=database, dry_run=True)
+    assert sorted(shot.name for shot in report.shots) == ["sh001", "sh002"]
+    assert "a folder holds a shot of this name" in report.rejected[0].reason
+
+
 def test_a_hook_that_fails_says_where(home, show):
     def shots(_):
         yield SourcedShot("sh001", show[0].plate, show[0].approved_file)

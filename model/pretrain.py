@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import hashlib
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal
@@ -18,9 +20,10 @@ from model.frames import ArrayFrames
 from model.losses import window_loss
 from model.matcher import Matcher
 from model.network import Fusion, RotoModel
+from model.pretrain_work import PretrainWork, TrainingState
 from model.procedural import ProceduralShot, make_shot
 from model.procedural_settings import ShotSettings
-from model.weights import save
+from model.weights import pack, save
 from model.windows import WINDOW_POINTS, Window, cut_windows, resample_circular
 from model.working import to_working
 
@@ -29,6 +32,8 @@ SEED_ROOM: Final = "fedroto pretraining"
 SHOT_FRAMES: Final = 29
 WINDOWS_PER_SHAPE: Final = 3
 BATCH: Final = 8
+CHECKPOINT_STEPS: Final = 50
+CURVE_PARTS: Final = 40
 LEARNING_RATE: Final = 2e-3
 WEIGHT_DECAY: Final = 1e-2
 CAUTION: Final = 3.0
@@ -41,12 +46,19 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class PretrainReport:
-    """What a pretraining made: counts and the mean loss over its last tenth."""
+    """What a pretraining made.
+
+    Attributes:
+        shots, windows, steps: counts.
+        loss: mean over the last tenth of the steps.
+        curve: mean loss over each of up to `CURVE_PARTS` equal parts of the steps, in order.
+    """
 
     shots: int
     windows: int
     steps: int
     loss: float
+    curve: tuple[float, ...]
 
 
 def pretrain(
@@ -56,6 +68,7 @@ def pretrain(
     steps: int = 400,
     shots: int = 60,
     matcher: Matcher | Literal["shipped"] | None = "shipped",
+    work: Path | None = None,
     progress: Progress | None = None,
 ) -> PretrainReport:
     """Make the base weights: a fusion network from nothing, on top of a frozen matcher.
@@ -71,27 +84,46 @@ def pretrain(
         shots: procedural shots.
         matcher: the frozen matcher whose candidates the network learns to weigh, stored in the file too; the one
             that ships with the package unless another, or none, is given.
+        work: folder that keeps what was done, so that a pretraining that was stopped goes on to the same weights; it
+            is emptied at the end. None keeps nothing.
         progress: told after every shot and every step.
+
+    Raises:
+        WeightsError: the folder holds another pretraining.
     """
     if matcher == "shipped":
         matcher = RotoModel.base().matcher
+    note = {"kind": "base", "seed": str(seed), "shots": str(shots), "steps": str(steps), "data": "procedural"}
+    kept = None if work is None else PretrainWork(work, _recipe(note, matcher))
     windows: list[Window] = []
-    for index, made in enumerate(training_windows(seed, shots, matcher=matcher)):
+    for index in range(shots):
+        made = None if kept is None else kept.windows(index)
+        if made is None:
+            made = training_windows(seed, index, matcher=matcher)
+            if kept is not None:
+                kept.keep_windows(index, made)
         windows.extend(made)
         if progress is not None:
             progress("shots", index + 1, shots)
-    fusion, loss = train(windows, seed, steps=steps, progress=progress)
-    note = {"kind": "base", "seed": str(seed), "shots": str(shots), "steps": str(steps), "data": "procedural"}
+    fusion, losses = train(windows, seed, steps=steps, work=kept, progress=progress)
     save(out_path, RotoModel(fusion, matcher).to_tensors(), note)
-    return PretrainReport(shots, len(windows), steps, loss)
+    if kept is not None:
+        kept.finish()
+    parts = np.array_split(np.array(losses), min(CURVE_PARTS, steps))
+    last = float(np.mean(losses[-max(1, steps // 10) :]))
+    return PretrainReport(shots, len(windows), steps, last, tuple(float(part.mean()) for part in parts))
 
 
-def training_windows(seed: int, shots: int, *, matcher: Matcher | None = None) -> Iterator[list[Window]]:
-    """The windows of each pretraining shot, in order."""
-    for index in range(shots):
-        rng = np.random.default_rng([*SEED_ROOM.encode(), seed, index])
-        shot = make_shot(rng, random_settings(rng))
-        yield shot_windows(shot, rng, matcher=matcher)
+def training_windows(seed: int, index: int, *, matcher: Matcher | None = None) -> list[Window]:
+    """The windows of one pretraining shot, the same however many there are."""
+    rng = np.random.default_rng([*SEED_ROOM.encode(), seed, index])
+    shot = make_shot(rng, random_settings(rng))
+    return shot_windows(shot, rng, matcher=matcher)
+
+
+def _recipe(note: Mapping[str, str], matcher: Matcher | None) -> str:
+    digest = None if matcher is None else hashlib.sha256(pack(matcher).tobytes()).hexdigest()[:16]
+    return json.dumps({**note, "matcher": digest, "torch": torch.__version__}, sort_keys=True)
 
 
 def random_settings(rng: np.random.Generator) -> ShotSettings:
@@ -157,28 +189,33 @@ def seen_share(samples: NDArray[np.float64], width: int, height: int) -> NDArray
 
 
 def train(
-    windows: list[Window], seed: int, *, steps: int, progress: Progress | None = None
-) -> tuple[Fusion, float]:
-    """Train a fresh fusion network on windows: AdamW, one-cycle, candidates left out at random."""
+    windows: list[Window],
+    seed: int,
+    *,
+    steps: int,
+    work: PretrainWork | None = None,
+    progress: Progress | None = None,
+) -> tuple[Fusion, list[float]]:
+    """Train a fresh fusion network on windows: AdamW, one-cycle, candidates left out at random.
+
+    Returns:
+        The network and the loss of every step.
+    """
     torch.manual_seed(seed)
     rng = np.random.default_rng([*SEED_ROOM.encode(), seed, 2**31])
-    fusion = Fusion().train()
-    optimiser = torch.optim.AdamW(fusion.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE, total_steps=steps, pct_start=0.1)
+    state = TrainingState(Fusion().train(), rng, rate=LEARNING_RATE, decay=WEIGHT_DECAY, steps=steps)
+    if work is not None:
+        work.resume(state)
     lengths = np.array([len(window.weight) for window in windows])
-    recent: list[float] = []
-    for step in range(steps):
+    while len(state.losses) < steps:
         batch = [roughened(windows[int(i)], rng) for i in like_lengths(lengths, rng)]
-        loss = window_loss(fusion, batch, caution=CAUTION)
-        optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(fusion.parameters(), 1.0)
-        optimiser.step()
-        schedule.step()
-        recent = [*recent[-max(1, steps // 10) + 1 :], float(loss.detach())]
+        state.learn(window_loss(state.fusion, batch, caution=CAUTION))
+        done = len(state.losses)
+        if work is not None and done % CHECKPOINT_STEPS == 0:
+            work.keep_state(state)
         if progress is not None:
-            progress("steps", step + 1, steps)
-    return fusion.eval(), float(np.mean(recent))
+            progress("steps", done, steps)
+    return state.fusion.eval(), state.losses
 
 
 def like_lengths(lengths: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:

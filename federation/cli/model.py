@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from federation.cli.output import Json, progress, show, table
+from federation.cli.output import Json, plain, progress, show, sparkline, table
 
 if TYPE_CHECKING:
     from federation.cli.model_measure import Measured
@@ -24,25 +24,54 @@ def pretrain(
     steps: int = typer.Option(400, help="Optimiser steps."),
     shots: int = typer.Option(60, help="Procedural shots."),
     matcher: Path | None = typer.Option(None, help="Frozen matcher to build on; default: the packaged one."),
+    work: Path | None = typer.Option(
+        None, help="Folder that keeps what was done; default: beside the output. Run again to go on."
+    ),
     as_json: bool = Json,
 ) -> None:
-    """Train base weights from nothing but procedural shots: the same seed gives the same weights."""
+    """Train base weights from nothing but procedural shots: the same seed gives the same weights.
+
+    Stop it whenever you like: the same command goes on where it was, to the same bytes.
+    """
+    import json
+    import time
+
+    from federation.durable import write_atomic
     from model.network import RotoModel
     from model.pretrain import pretrain as run_pretrain
     from model.weights import load_public
 
     source = RotoModel.base() if matcher is None else RotoModel.from_tensors(load_public(matcher).tensors)
+    started = time.monotonic()
 
     def tell(stage: str, done: int, of: int) -> None:
         if done % max(1, of // 50) == 0:
-            progress(f"{stage} {done} of {of}")
+            left = (time.monotonic() - started) / done * (of - done)
+            progress(f"{stage} {done} of {of}" + (f", about {left:.0f} s left" if stage == "shots" else ""))
 
-    result = run_pretrain(output, seed, steps=steps, shots=shots, matcher=source.matcher, progress=tell)
+    result = run_pretrain(
+        output,
+        seed,
+        steps=steps,
+        shots=shots,
+        matcher=source.matcher,
+        work=output.with_name(f"{output.name}.work") if work is None else work,
+        progress=tell,
+    )
+    facts = plain(result) | {
+        "weights": str(output),
+        "seed": seed,
+        "seconds": round(time.monotonic() - started, 1),
+        "machine": _machine(),
+    }
+    write_atomic(output.with_suffix(".report.json"), json.dumps(facts, indent=1).encode())
     show(
-        result,
+        facts,
         as_json,
         lambda done: (
-            f"{output}: {done.shots} shots, {done.windows} windows, {done.steps} steps, loss {done.loss:.4f}"
+            f"{output}: {result.shots} shots, {result.windows} windows, {result.steps} steps, loss {result.loss:.4f}\n"
+            f"loss  {sparkline(result.curve)}  {result.curve[0]:.4f} to {result.curve[-1]:.4f}\n"
+            f"{done['seconds']} s here on {done['machine']}; all of it in {output.with_suffix('.report.json').name}"
         ),
     )
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import typer
 
+BARS = "▁▂▃▄▅▆▇█"
 Json = typer.Option(False, "--json", help="Print one JSON object instead of text.")
 
 
@@ -50,6 +51,12 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     widths = [max(len(row[column]) for row in cells) for column in range(len(headings))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in cells]
     return "\n".join(line.rstrip() for line in lines)
+
+
+def sparkline(values: Sequence[float]) -> str:
+    """A curve as one line of text, from its lowest to its highest value."""
+    low, high = min(values), max(values)
+    return "".join(BARS[int((len(BARS) - 1) * (v - low) / (high - low or 1) + 0.5)] for v in values)
 
 
 def plain(value: Any) -> Any:

@@ -45,9 +45,37 @@ def test_pretraining_repeats_to_the_byte_and_depends_on_the_seed(tmp_path, short
 def test_training_lowers_the_loss(window_of):
     rng = np.random.default_rng(0)
     windows = [window_of(rng, 3) for _ in range(8)]
-    _, early = train(windows, 0, steps=3)
-    _, late = train(windows, 0, steps=25)
-    assert late < early
+    _, losses = train(windows, 0, steps=25)
+    assert len(losses) == 25
+    assert np.mean(losses[-5:]) < np.mean(losses[:5])
+
+
+@pytest.mark.parametrize("stopped_at", [("shots", 2), ("steps", 3), ("steps", 4)])
+def test_a_pretraining_that_was_stopped_goes_on_to_the_same_bytes(
+    tmp_path, short_shots, monkeypatch, stopped_at
+):
+    monkeypatch.setattr(pretraining, "CHECKPOINT_STEPS", 2)
+    made = []
+    cut = pretraining.training_windows
+    monkeypatch.setattr(pretraining, "training_windows", lambda *a, **k: made.append(a) or cut(*a, **k))
+
+    def stop(stage, done, of):
+        if (stage, done) == stopped_at:
+            raise KeyboardInterrupt
+
+    how = {"shots": 2, "steps": 5, "matcher": None}
+    whole = pretrain(tmp_path / "whole", 1, **how)
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(tmp_path / "cut", 1, **how, work=tmp_path / "work", progress=stop)
+    assert not (tmp_path / "cut").exists()
+    with pytest.raises(WeightsError, match="another pretraining"):
+        pretrain(tmp_path / "cut", 2, **how, work=tmp_path / "work")
+    resumed = pretrain(tmp_path / "cut", 1, **how, work=tmp_path / "work")
+    assert (tmp_path / "cut").read_bytes() == (tmp_path / "whole").read_bytes()
+    assert resumed == whole
+    assert len(resumed.curve) == 5
+    assert len(made) == 4  # two for each file: none was made twice
+    assert not (tmp_path / "work").exists()
 
 
 def test_pretraining_and_benchmark_never_share_a_generator():
@@ -57,11 +85,11 @@ def test_pretraining_and_benchmark_never_share_a_generator():
     assert not np.isin(ours, theirs).any()
 
 
-def test_shots_of_a_seed_are_the_same_however_many_are_asked_for(short_shots):
-    first = next(iter(training_windows(3, 1)))
-    again = next(iter(training_windows(3, 100)))
+def test_a_shot_follows_from_its_seed_and_number(short_shots):
+    first, again, other = (training_windows(3, index) for index in (0, 0, 1))
     assert len(first) == len(again)
     assert all(np.array_equal(a.truth, b.truth) for a, b in zip(first, again, strict=True))
+    assert not np.array_equal(first[0].truth, other[0].truth)
 
 
 def test_roughening_moves_no_point_and_leaves_at_most_one_tracker_out(window_of):

@@ -25,6 +25,8 @@ _OUTLINE, _PREDICTED_OUTLINE = (1.0, 0.0, 0.0), (1.0, 0.5, 0.0)
 # What Nuke writes with every shape, of paint tools and views, and of open splines' widths where there is none.
 _OF_NO_MATTER = frozenset({"osw", "osf", "str", "sb", "spx", "spy", "tt", "nv", "view1", "src"})
 _INDENT = "  "
+_TAIL = re.compile(r"(\.\d*?)0+(?=[,)])")  # noughts behind the last figure that counts
+_MINUS_NOUGHT = re.compile(r"-0(?=[,)])")
 
 
 @dataclass
@@ -153,10 +155,9 @@ def _points(controls: FloatArray, shape: Shape, space: Space, pad: str) -> str:
     if shape.kind == "bspline":
         absolute = centres
     units = space.from_plate(absolute)
-    return "".join(
-        f"{pad}<Point>{','.join(f'({_number(x)},{_number(y)})' for x, y in point)}</Point>\n"
-        for point in units
-    )
+    line = f"{pad}<Point>{','.join(['(%.12f,%.12f)'] * units.shape[1])}</Point>\n"
+    written = (line * len(units)) % tuple(units.ravel().tolist())
+    return _MINUS_NOUGHT.sub("0", _TAIL.sub(r"\1", written).replace(".,", ",").replace(".)", ")"))
 
 
 def _keys(name: str, track: Track, space: Space, pad: str) -> Iterator[str]:

@@ -25,6 +25,7 @@ from model.formats.nuke_elements import (
     constant,
 )
 from model.formats.tcl import Warnings, error_at
+from model.formats.unique_paths import UniquePaths
 from model.keyframes import FloatArray, Keyed, product, stack
 from model.shapes import Lifetime, Shape, ShapeKind
 from model.transforms import Transform
@@ -58,7 +59,7 @@ class ShapeReader:
         warnings: what is left out.
         splines: what each shape was read from, by the shape's path.
         strokes: paths of paint strokes and warp pins, which are no shapes.
-        paths: how often each path was given so far, to keep them unique.
+        paths: those given so far.
     """
 
     data: bytes
@@ -66,7 +67,7 @@ class ShapeReader:
     warnings: Warnings
     splines: dict[str, Spline] = field(default_factory=dict)
     strokes: list[str] = field(default_factory=list)
-    paths: dict[str, int] = field(default_factory=dict)
+    paths: UniquePaths = field(default_factory=UniquePaths)
 
     def shapes(self, root: Layer, node_name: str) -> list[Shape]:
         """All splines below ``root``, in drawing order."""
@@ -139,7 +140,7 @@ class ShapeReader:
             )
             + _unusual_flags(spline),
             read_only_reason=reasons[0] if reasons else None,
-            path=self._unique(around.path + spline.name),
+            path=self.paths.take(around.path + spline.name),
         )
 
     def _points(self, spline: Spline, listed: PointList, kind: ShapeKind) -> Keyed:
@@ -224,13 +225,6 @@ class ShapeReader:
             return scalar.keyed(at_frame)
         except KeyframeError as error:
             raise error_at(self.data, start, str(error)) from error
-
-    def _unique(self, path: str) -> str:
-        while path in self.paths:
-            self.paths[path] += 1
-            path = f"{path}#{self.paths[path]}"
-        self.paths[path] = 1
-        return path
 
 
 def _stands_still(scalars: tuple[Scalar, ...]) -> bool:

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 from model.errors import FormatError
 from model.formats import silhouette_text
-from model.formats.silhouette_shapes import FRAME_MAX, NOTES, ShapeReader
+from model.formats.silhouette_properties import FRAME_MAX
+from model.formats.silhouette_shapes import NOTES, ShapeReader
 from model.formats.silhouette_space import Space
 from model.formats.xml_tree import Element, parse
 from model.shapes import PREDICTION_LAYER, Shape, ShapeSet
@@ -58,7 +59,7 @@ def loads(data: bytes) -> SilhouetteFile:
             last_frame=last + space.start_frame if known and last is not None else None,
             pixel_aspect=space.pixel_aspect,
         ),
-        tuple(reader.warnings),
+        tuple(reader.warnings.texts),
     )
 
 

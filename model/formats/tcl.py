@@ -84,8 +84,13 @@ class Warnings:
 
     def add(self, data: bytes, offset: int, message: str) -> None:
         """Note one part of the file that was left out."""
+        if len(self.texts) <= WARNINGS_MAX:
+            self.add_at(line_at(data, offset), message)
+
+    def add_at(self, line: int, message: str) -> None:
+        """The same, where the line is known."""
         if len(self.texts) < WARNINGS_MAX:
-            self.texts.append(f"line {line_at(data, offset)}: {message}")
+            self.texts.append(f"line {line}: {message}")
         elif len(self.texts) == WARNINGS_MAX:
             self.texts.append("and more of the kind")
 

@@ -96,11 +96,6 @@ class Affine:
         return np.vstack([self.affine.at(frame), [0.0, 0.0, 1.0]])
 
     @property
-    def is_identity(self) -> bool:
-        """True where the transform leaves every point in place at every frame."""
-        return bool(not _moves(self.affine) and (self.affine.values == np.eye(3)[:2]).all())
-
-    @property
     def key_times(self) -> FloatArray:
         """When its numbers have keys; () where nothing moves."""
         return self.affine.frames if _moves(self.affine) else np.zeros(0)

@@ -97,20 +97,21 @@ class StudioConfig(_Frozen):
 class PlanDefaults(_Frozen):
     """What a new training plan is filled with; the signed plan is what counts.
 
-    ``learning_rate`` and ``norm_max`` belong together: the noise in a tier s update has the norm 1.7, and a bound below
-    that would scale away what the studio learnt (measured: benchmarks/federation_log.md).
+    A campaign costs one shot epsilon 2.95 at delta 1e-5. ``learning_rate`` and ``norm_max`` belong together: the noise
+    in a tier s update has the norm 3.5, and a bound far below that would scale away what the studio learnt (measured:
+    benchmarks/privacy_results.md, benchmarks/federation_log.md).
     """
 
-    rounds: Annotated[int, Field(ge=1, le=100_000)] = 20
+    rounds: Annotated[int, Field(ge=1, le=100_000)] = 8
     quorum: Annotated[int, Field(ge=1)] = 3
     deadline_s: Annotated[int, Field(ge=1, le=30 * 24 * 3600)] = 3600
     steps_per_round: Annotated[int, Field(ge=1, le=10_000)] = 5
     sample_rate: Annotated[float, Field(gt=0, le=1)] = 0.25
     windows_per_shot: Annotated[int, Field(ge=1, le=256)] = 8
     max_grad_norm: Annotated[float, Field(gt=0, le=1e3)] = 1.0
-    noise_multiplier: Annotated[float, Field(ge=NOISE_MULTIPLIER_FLOOR, le=1e3)] = 2.0
-    learning_rate: Annotated[float, Field(gt=0, le=1e3)] = 0.03
-    norm_max: Annotated[float, Field(gt=0)] = 2.0
+    noise_multiplier: Annotated[float, Field(ge=NOISE_MULTIPLIER_FLOOR, le=1e3)] = 2.5
+    learning_rate: Annotated[float, Field(gt=0, le=1e3)] = 0.05
+    norm_max: Annotated[float, Field(gt=0)] = 3.0
     grid: Annotated[float, Field(gt=0, le=0.01)] = 2.0**-20
 
     @model_validator(mode="after")

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from federation import privacy
+from federation.config import PlanDefaults, StudioPolicy, default_size_tiers
 from federation.errors import PlanError
 from federation.privacy import (
     RENYI_ORDERS,
@@ -94,6 +95,16 @@ def test_no_steps_cost_nothing_and_a_step_without_noise_costs_everything():
     assert epsilon([PrivacyEvent(0.1, 0.0, 0)], DELTA) == 0
     assert epsilon([PrivacyEvent(0.1, 1.0, 5), PrivacyEvent(0.1, 0.0, 1)], DELTA) == math.inf
     assert renyi_epsilon([PrivacyEvent(0.1, 0.0, 1)], DELTA) == math.inf
+
+
+def test_a_campaign_at_the_defaults_costs_less_than_epsilon_3_and_a_fifth_of_a_lifetime():
+    plan, policy = PlanDefaults(), StudioPolicy()
+    delta = default_size_tiers(plan.sample_rate)["s"].delta
+    one = PrivacyEvent(plan.sample_rate, plan.noise_multiplier, plan.steps_per_round)
+    campaign = PrivacyEvent(plan.sample_rate, plan.noise_multiplier, plan.rounds * plan.steps_per_round)
+    assert epsilon([campaign], delta) == pytest.approx(2.95, abs=0.01)
+    order = order_for(one, policy.epsilon_lifetime, delta)
+    assert RenyiFilter(order, policy.epsilon_lifetime, delta).fraction([campaign]) < 0.2
 
 
 def test_a_rate_of_one_is_the_exact_gaussian_mechanism():

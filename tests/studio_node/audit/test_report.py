@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from federation import set_up
 from federation.cli.main import app
-from federation.config import StudioConfig
+from federation.config import PlanDefaults, StudioConfig
 from federation.documents import digest
 from federation.errors import DocumentError, EgressError, IdentityError, PlanError, SignatureError
 from federation.homes import StudioHome
@@ -85,7 +85,7 @@ def test_without_noise_the_outline_is_rebuilt_and_with_it_is_not(attack):
     assert clean.noise_multiplier == 0
     assert clean.likeness > 0.95
     assert clean.error_px < 0.2 * attack.guess_error_px
-    assert (full.noise_multiplier, absent.noise_multiplier) == (2.0, 2.0)
+    assert full.noise_multiplier == absent.noise_multiplier == PlanDefaults().noise_multiplier
     for noised in (full, absent):
         assert noised.error_px > 0.9 * attack.guess_error_px
         assert abs(noised.likeness) < 0.75

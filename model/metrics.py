@@ -61,6 +61,11 @@ def outline_distance_max_px(one: ArrayLike, other: ArrayLike, *, closed: bool = 
     return float(max(_distances(a, b, closed).max(), _distances(b, a, closed).max()))
 
 
+def outline_distances_px(samples: ArrayLike, outline: ArrayLike, *, closed: bool = True) -> FloatArray:
+    """Distance [M] of each sample [M, 2] to the nearest place on an outline [M', 2], px."""
+    return _distances(_points(samples), _points(outline), closed)
+
+
 def point_error_px(predicted: ArrayLike, truth: ArrayLike, frame_weight: ArrayLike | None = None) -> float:
     """Mean distance of matching points, [T, N, 2] against [T, N, 2], px.
 

@@ -8,7 +8,7 @@ import torch
 
 from model.evidence import CANDIDATES, column
 from model.losses import window_loss
-from model.network import EvidenceTensors, Fusion, blend_candidates
+from model.network import EvidenceTensors, Fusion, RotoModel, blend_candidates
 from model.windows import Window
 
 
@@ -126,6 +126,31 @@ def test_gradients_of_a_batch_are_the_mean_of_one_by_one(fusion, window_of):
     single = [torch.autograd.grad(window_loss(fusion, [w]), parameters) for w in windows]
     for whole, one, other in zip(together, *single, strict=True):
         assert torch.allclose(whole, (one + other) / 2, atol=1e-5)
+
+
+def test_gradients_of_the_shipped_network_are_those_of_each_window_alone(window_of):
+    """Window by window against one backward pass over a padded batch, on the weights that studios train from."""
+    fusion = RotoModel.base().fusion.requires_grad_(True)
+    rng = np.random.default_rng(14)
+    windows = [window_of(rng, frames) for frames in (2, 7, 4)]
+    parameters = list(fusion.parameters())
+    alone = [torch.autograd.grad(window_loss(fusion, [w]), parameters) for w in windows]
+    for index in range(len(windows)):
+        rest = [w for i, w in enumerate(windows) if i != index]
+        without = torch.autograd.grad(window_loss(fusion, rest), parameters)
+        together = torch.autograd.grad(window_loss(fusion, windows), parameters)
+        for whole, others, one in zip(together, without, alone[index], strict=True):
+            left = len(windows) * whole - len(rest) * others
+            assert (left - one).norm() <= 1e-3 * one.norm() + 1e-5
+
+
+def test_nothing_in_the_shipped_networks_mixes_the_rows_of_a_batch():
+    base = RotoModel.base()
+    kinds = {type(module) for network in (base.fusion, base.matcher) for module in network.modules()}
+    assert not any(issubclass(kind, torch.nn.modules.batchnorm._NormBase) for kind in kinds)
+    assert not any(issubclass(kind, torch.nn.modules.dropout._DropoutNd) for kind in kinds)
+    buffers = [name for network in (base.fusion, base.matcher) for name, _ in network.named_buffers()]
+    assert not [name for name in buffers if "running" in name]
 
 
 def test_dead_frames_count_nothing(fusion, window_of):

@@ -28,6 +28,8 @@ ExportFormat = Literal["nk", "fxs", "json", "png", "exr"]
 FORMATS: Final = get_args(ExportFormat)
 NOT_IN_MATTES: Final = "feather and motion blur are not in these mattes; export .nk to render them in Nuke"
 SAMPLES_PER_SEGMENT: Final = 16
+NAMED: Final = 3
+"""Shapes that a note names; of more it says how many."""
 
 
 @dataclass(frozen=True)
@@ -86,13 +88,25 @@ def export_shapes(drawn: Drawn, folder: Path, name: str, kind: ExportFormat) -> 
     known = format_of(path, reading=False)
     shapes = tuple(baked(one, course) for one, course in drawn.shapes)
     write_atomic(path, _written(drawn, shapes, known))
-    notes = [f"{shape.name}: {lost}" for shape in shapes for lost in known.losses(shape)]
+    notes = _losses(shapes, known)
     pending = [one.shape.name for one, course in drawn.shapes if (course.states == FrameState.PENDING).any()]
     if pending:
         notes.append(
             f"not predicted to the end yet: {', '.join(pending)}; export again when the strip is full"
         )
     return Export(path, tuple(notes))
+
+
+def _losses(shapes: Sequence[Shape], known: ShapeFormat) -> list[str]:
+    """What the file cannot say, once each, with the shapes that it is about."""
+    about: dict[str, list[str]] = {}
+    for shape in shapes:
+        for lost in known.losses(shape):
+            about.setdefault(lost, []).append(shape.name)
+    return [
+        f"not in this file: {lost} ({', '.join(names[:NAMED]) if len(names) <= NAMED else f'{len(names)} shapes'})"
+        for lost, names in about.items()
+    ]
 
 
 def _written(drawn: Drawn, shapes: tuple[Shape, ...], known: ShapeFormat) -> bytes:

@@ -176,7 +176,7 @@ class Desk {
 
   exported(head) {
     byId("progress").textContent = "";
-    const box = this.notice(`written: ${head.path} ${head.notes.join("; ")} `, false, true);
+    const box = this.notice([`written: ${head.path}`, ...head.notes].join("; ") + " ", false, true);
     document.documentElement.dataset.exported = head.path;
     if (head.link) {
       const link = element("a", { href: head.link, download: "" }, "download");

@@ -155,6 +155,7 @@ def test_exports_are_what_other_programs_read(desk, shot, work):
             socket.send(encode({"op": "export", "format": kind}))
             done, _ = told(socket, "exported")
             assert done["op"] == "exported", done
+            assert any("not in this file" in note for note in done["notes"]) == (kind in ("nk", "fxs"))
         socket.send(encode({"op": "export", "format": "../../x"}))
         assert "cannot be exported" in told(socket, "exported")[0]["text"]
     name = next((work / "exports").glob("*.nk")).stem

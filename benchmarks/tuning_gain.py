@@ -118,14 +118,17 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, required=True, help="scratch folder for evidence")
     parser.add_argument("--windows", type=int, default=10, help="a clip, or a part of it")
     parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--only", action="append", help="measure this clip; repeat. Default: all")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     measure, base = load_measure(options.eval), RotoModel.base()
     kinds = kinds_of(options.clips)
-    paths = {name: options.clips / name for name in kinds}
-    whole = {name: cut(measure, path, base, options.windows, (0, 1)) for name, path in paths.items()}
+    chosen = options.only or list(kinds)
+    paths = {name: options.clips / name for name in chosen}
+    needed = sorted({other for name in chosen for other in companions(name, kinds)})
+    whole = {name: cut(measure, options.clips / name, base, options.windows, (0, 1)) for name in needed}
     print(f"{sum(map(len, whole.values()))} windows of {len(whole)} clips", flush=True)
     report: dict[str, Any] = {"show": {}, "shot": {}}
     for name, path in paths.items():
@@ -136,10 +139,11 @@ def main() -> None:
         report["show"][name] = measured(measure, path, base, show, options.cache, 0.0)
         middle = LEARNED_SHARE / 2
         halves = [cut(measure, path, base, options.windows, part) for part in ((0, middle), (middle, 0.5))]
-        shot = tune(base.fusion, *halves, steps=options.steps)
-        report["shot"][name] = measured(measure, path, base, shot, options.cache, 0.5)
+        if all(halves):  # of a short clip the part kept aside is shorter than any span
+            shot = tune(base.fusion, *halves, steps=options.steps)
+            report["shot"][name] = measured(measure, path, base, shot, options.cache, 0.5)
         for way in report:
-            print(f"{name}, own {way}: {json.dumps(report[way][name])}", flush=True)
+            print(f"{name}, own {way}: {json.dumps(report[way].get(name, 'too short'))}", flush=True)
         print(f"{name}: {time.process_time() - began:.0f} s of processor time", flush=True)
     for way, clips in report.items():
         print(f"own {way}: {json.dumps(summary(clips))}", flush=True)

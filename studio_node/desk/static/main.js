@@ -25,7 +25,7 @@ class Desk {
     this.viewer = byId("viewer");
     this.view = new View(this.viewer, byId("plate"));
     this.plate = new Plate(byId("plate"), (frame) => frame === this.shapes.frame && this.draw());
-    this.overlay = new Overlay(byId("overlay"), this.shapes, this.view, this.settings);
+    this.overlay = new Overlay(byId("overlay"), byId("still"), this.shapes, this.view, this.settings);
     this.timeline = new Timeline(byId("timeline"), this);
     this.panel = new Panel(byId("shapes"), byId("detail"), this);
     this.player = new Player(this);

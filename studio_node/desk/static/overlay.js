@@ -16,8 +16,12 @@ export function make(name, attributes = {}, parent = null) {
 }
 
 export class Overlay {
-  constructor(svg, shapes, view, settings) {
+  // `still` lies beneath and holds the outlines that nobody has in hand: while nothing of them changes it is not painted
+  // again, which with many shapes costs more than all the rest of a redraw.
+  constructor(svg, still, shapes, view, settings) {
     this.svg = svg;
+    this.still = make("g", { id: "layer-still" }, still);
+    this.stillDrawn = [];
     this.shapes = shapes;
     this.view = view;
     this.settings = settings;
@@ -39,10 +43,12 @@ export class Overlay {
     if (!this.shapes.shot) return;
     const shown = this.shapes.list.filter((shape) => shape.shown && this.shapes.courses.has(shape.id));
     this.drawMatte(shown);
+    const apart = (shape) => this.settings.matte === "plate" && !this.shapes.selected.has(shape.id);
+    this.drawStill(this.settings.overlay ? shown.filter(apart) : [], transform);
     if (this.settings.overlay) {
       if (this.settings.onion) for (const shape of shown) if (this.shapes.selected.has(shape.id)) this.drawOnion(shape);
       if (this.settings.method !== "model") for (const shape of shown) this.drawGhost(shape);
-      for (const shape of shown) this.drawOutline(shape);
+      for (const shape of shown) if (!apart(shape)) this.drawOutline(shape, this.layers.outlines);
       for (const shape of shown) if (this.shapes.selected.has(shape.id)) this.drawHandles(shape);
       if (this.settings.tool === "transform") this.drawBox();
     }
@@ -93,13 +99,22 @@ export class Overlay {
     make("path", { class: "ghost", d, stroke: "#ffffff" }, this.layers.ghosts);
   }
 
-  drawOutline(shape) {
+  drawStill(shapes, transform) {
+    const now = [transform, this.shapes.frame, ...shapes.flatMap((shape) => (
+      [shape.id, this.shapes.courses.get(shape.id), this.shapes.alive(shape)]))];
+    if (now.length === this.stillDrawn.length && now.every((value, i) => value === this.stillDrawn[i])) return;
+    this.stillDrawn = now;
+    this.still.setAttribute("transform", transform);
+    this.still.replaceChildren();
+    for (const shape of shapes) this.drawOutline(shape, this.still);
+  }
+
+  drawOutline(shape, layer) {
     const d = this.path(shape), state = this.shapes.state(shape.id);
     const classes = ["outline"];
     if (state === PENDING) classes.push("pending");
     if (!this.shapes.alive(shape)) classes.push("dead");
     if (this.shapes.selected.has(shape.id)) classes.push("selected");
-    const layer = this.layers.outlines;
     make("path", { class: "under", d }, layer);
     make("path", { class: classes.join(" "), d, stroke: colourOf(shape), "data-shape": shape.id }, layer);
     const feather = this.shapes.featherAt(shape.id);

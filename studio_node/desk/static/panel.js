@@ -9,7 +9,18 @@ export class Panel {
     this.desk = desk;
   }
 
+  // Rows are made anew only when they change: news of predictions come all the time, and a row that is replaced between
+  // press and release loses the click.
   draw() {
+    const { shapes } = this.desk;
+    const shown = JSON.stringify(shapes.list.map((shape) => (
+      [shape.id, shape.name, shape.path, shape.shown, shape.locked, shape.reason, shapes.selected.has(shape.id)])));
+    if (shown !== this.shown) this.drawRows();
+    this.shown = shown;
+    if (!this.detail.contains(document.activeElement)) this.drawDetail();
+  }
+
+  drawRows() {
     const { shapes } = this.desk;
     // The topmost shape first, as Nuke lists them; under their layers, where the file has several.
     const layers = new Map();
@@ -17,7 +28,6 @@ export class Panel {
     const rows = [...layers].flatMap(([layer, members]) => [
       ...(layers.size > 1 ? [this.layerRow(layer, members)] : []), ...members.map((shape) => this.row(shape))]);
     this.list.replaceChildren(...rows);
-    this.drawDetail();
   }
 
   // A layer's head: a click takes all its shapes in hand, eye and lock act on all of them.
@@ -99,7 +109,7 @@ export class Panel {
     });
     const change = () => desk.send({ op: "set", shapes: [shape.id], label: "lifetime",
       life: ends.map((input) => (input.value === "" ? null : Math.round(Number(input.value)))) });
-    for (const input of ends) input.addEventListener("change", change);
+    for (const input of ends) input.addEventListener("change", () => { change(); input.blur(); });
     life.append(ends[0], " to ", ends[1]);
     rows.push(life);
     this.detail.replaceChildren(...rows);

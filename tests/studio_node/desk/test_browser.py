@@ -145,7 +145,20 @@ def test_keys_whole_shapes_layers_and_feather_by_hand(desk, browser, shot):
     moved = [at(browser, 0, shape) - was for shape, was in zip((1, count), before, strict=True)]
     np.testing.assert_allclose(moved[0], moved[1], atol=0.02)
 
+    # An outline that nobody has in hand is taken in hand by a click, and painted again only when it changes.
+    browser.run(f"fedrotoDesk.shapes.select([{count}]); fedrotoDesk.selectionChanged()")
+    press(browser, "q", "document.querySelector('#layer-still [data-grab=\"1\"]') !== null")
+    browser.until(QUIET)
+    browser.run("window.stillPath = document.querySelector('#layer-still .outline')")
+    start = place(browser, 0, count)
+    browser.drag(start, [start[0] + 10, start[1]])
+    browser.until(f"fedrotoDesk.shapes.find({count}).keys.length === 1")
+    assert browser.run("document.querySelector('#layer-still .outline') === window.stillPath")
+    browser.click(*place(browser, 0, 1))
+    browser.until("fedrotoDesk.shapes.selected.has(1)")
+
     # Hiding a layer hides its shapes; feather grows outwards and goes away again.
+    browser.until(QUIET)
     browser.click(*middle(browser, "#shapes li.layer button"))
     browser.until(f"!fedrotoDesk.shapes.find({count}).shown && fedrotoDesk.shapes.find(1).shown")
     browser.run("fedrotoDesk.shapes.select([1]); fedrotoDesk.selectionChanged()")

@@ -68,7 +68,9 @@ def gain_page(studio: str, report: GainReport, *, release: int | None, rate: flo
 
 def _headline(report: GainReport) -> str:
     gains = {one.method: one for one in report.methods}
-    ours = next(gains[name] for name in ("own", "release", "base") if name in gains)
+    ours = min(
+        (gains[name] for name in ("release", "own", "base") if name in gains), key=lambda one: one.keys
+    )
     rival = gains[BEST_CLASSICAL]
     sentence = f"{NAMES[ours.method].capitalize()} needs {ours.keys} keys where interpolation needs {gains[TODAY].keys}"
     if ours.saved > 0:

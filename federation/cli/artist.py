@@ -89,7 +89,7 @@ def _pulled_text(done: dict[str, Any]) -> str:
     ]
     lines.append(f"release {done['number']}{again} is in {done['path']}; its signature holds")
     if done["log_head"] is not None:
-        lines.append(f"log of releases: head {done['log_head'][:16]}, the same for everybody")
+        lines.append(f"log of releases: head {done['log_head'][:16]}; who was told the same has the same")
     head, line, body = done["card"].partition("\n---\n")
     lines += ["", (body if line else head).strip()]  # a YAML head is for programs
     return "\n".join(lines)

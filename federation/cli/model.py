@@ -86,6 +86,13 @@ def evaluate(
     ),
     gaps: str = typer.Option("5,10,20", help="Distances of keys on a folder's clips, frames."),
     per_case: int = typer.Option(4, help="Clips of each procedural case."),
+    keys: bool = typer.Option(
+        False, "--keys", help="Also count the keys an artist sets until all is near enough."
+    ),
+    pixels: float = typer.Option(
+        2.0, help="With --keys: what a frame's outline may be off on average, pixels..."
+    ),
+    percent: float = typer.Option(1.5, help="...or percent of its size, where that is more."),
     as_json: bool = Json,
 ) -> None:
     """Score weights and every baseline: on the public benchmark, on your own clips, or on the procedural hard cases."""
@@ -98,20 +105,30 @@ def evaluate(
         scores = run_evaluate({"model": model}, build_clips(model.matcher))
         show({"scores": scores}, as_json, lambda done: _scores_text(done["scores"]))
         return
-    from federation.cli.model_measure import means_text, measure_clips, models_as_methods
+    from federation.cli.model_measure import (
+        count_keys,
+        keys_text,
+        means_text,
+        measure_clips,
+        models_as_methods,
+    )
     from federation.cli.model_page import DIFFERENCE_HEADINGS, difference_rows
     from model.methods import CLASSICAL
 
     methods = {**CLASSICAL, **models_as_methods({"model": model})}
     measured = measure_clips(clips, _gaps(gaps), methods, per_case=per_case)
     differences = _differences(measured.scores, [("model", name) for name in CLASSICAL])
+    counts = count_keys(measured, methods, pixels=pixels, percent=percent) if keys else {}
 
     def text(done: Any) -> str:
         parts = [f"{source} on {clips}", means_text(measured.scores)]
         parts.append(table(DIFFERENCE_HEADINGS, difference_rows(differences)))
+        if counts:
+            parts.append(keys_text(counts, list(CLASSICAL)))
         return "\n\n".join([*parts, *_left_out(measured.skipped)])
 
-    show(_measured_json(measured, differences) | {"weights": source}, as_json, text)
+    found = _measured_json(measured, differences) | {"weights": source, "keys_added": counts}
+    show(found, as_json, text)
 
 
 @app.command(epilog="Example: fedroto model compare base candidate.safetensors CLIPS -o comparison.html")

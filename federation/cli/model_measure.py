@@ -68,6 +68,38 @@ def measure_clips(
     return found
 
 
+def count_keys(
+    measured: Measured, methods: Mapping[str, OutlineMethod], *, pixels: float, percent: float
+) -> dict[str, dict[str, int]]:
+    """Per measured clip and method: the keys that an artist adds to the first and the last one.
+
+    Args:
+        measured: the clips.
+        methods: by name.
+        pixels: what a frame's outline may be off on average.
+        percent: the same in percent of its size; the larger of both counts.
+    """
+    from model.evaluation import keys_needed
+
+    counts: dict[str, dict[str, int]] = {}
+    for name, clip in measured.clips.items():
+        progress(f"{name}: playing the artist")
+        counts[name] = {
+            method: len(keys_needed(clip, place, tolerance_px=pixels, tolerance_percent=percent)) - 2
+            for method, place in methods.items()
+        }
+    return counts
+
+
+def keys_text(counts: Mapping[str, Mapping[str, int]], classical: Sequence[str]) -> str:
+    """A table of keys added per clip, their sums, and the best classical method per clip with hindsight."""
+    found = {clip: {**own, "best classical": min(own[n] for n in classical)} for clip, own in counts.items()}
+    names = list(next(iter(found.values())))
+    rows = [[clip, *own.values()] for clip, own in found.items()]
+    sums = [sum(own[name] for own in found.values()) for name in names]
+    return table(["keys added", *names], [*rows, ["in all", *sums]])
+
+
 def models_as_methods(models: Mapping[str, RotoModel]) -> dict[str, OutlineMethod]:
     """Models as methods that share tracking and matching where their matchers are the same."""
     from model.predict import SpanMemory, predict_outline

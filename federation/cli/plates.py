@@ -22,7 +22,9 @@ def make(
     frames: int = typer.Option(24, help="Frames a shot."),
     width: int = typer.Option(320, help="Pixels."),
     height: int = typer.Option(192, help="Pixels."),
-    workers: int | None = typer.Option(None, help="Processes; default: one a core, no more than shots."),
+    workers: int | None = typer.Option(
+        None, min=1, help="Processes; default: one a core, no more than shots."
+    ),
     key_gap: int = typer.Option(12, help="Frames between the keys in artist.nk, about."),
     studio: int | None = typer.Option(
         None, help="Shots of this invented studio: it has its own motion, textures, grain, lens and light."

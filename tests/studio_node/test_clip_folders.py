@@ -90,10 +90,15 @@ def run(capsys, monkeypatch):
 def test_evaluate_and_compare_on_a_folder_go_on_past_a_bad_clip(show, small_weights, tmp_path, run):
     folder = show[0].folder.parent
     (folder / "sh002" / "truth.json").write_text("{}")
-    code, said = run("model", "evaluate", small_weights, "--clips", folder, "--gaps", "4,50", "--json")
+    code, said = run(
+        "model", "evaluate", small_weights, "--clips", folder, "--gaps", "4,50", "--keys", "--json"
+    )
     assert code == 0, said.err
     result = json.loads(said.out)
     assert {row["method"] for row in result["scores"]} == {"smooth", "track", "planar", "flow", "model"}
+    added = result["keys_added"]["sh001/figure1"]
+    assert set(added) == {"smooth", "track", "planar", "flow", "model"}
+    assert all(0 <= count <= 7 for count in added.values())
     assert set(result["skipped"]) == {"sh002", "sh001/figure1 at gap 50"}
 
     page = tmp_path / "page.html"

@@ -9,7 +9,7 @@ from pathlib import Path
 from federation.durable import read_bounded, write_atomic
 from federation.errors import ConfigError
 from model.formats.nuke_editing import replace_shapes
-from model.formats.registry import NUKE_FAMILY, ShapeFormat, format_of
+from model.formats.registry import JSON, NUKE_FAMILY, ShapeFormat, format_of
 from model.shapes import Shape, ShapeSet
 from studio_node.shape_files import SHAPE_BYTES_MAX, read_shape_file
 
@@ -115,9 +115,16 @@ def put_back(
 def _losses(written: ShapeFormat, shapes: ShapeSet) -> dict[str, tuple[str, ...]]:
     found: dict[str, tuple[str, ...]] = {}
     for shape in shapes.shapes:
-        for lost in written.losses(shape):
+        for lost in (*written.losses(shape), *_frozen(written, shape)):
             found[lost] = (*found.get(lost, ()), shape.path)
     return found
+
+
+def _frozen(written: ShapeFormat, shape: Shape) -> tuple[str, ...]:
+    """Our own format keeps the reason; elsewhere a shape that only its program can compute is a shape like any."""
+    if shape.read_only_reason is None or written is JSON:
+        return ()
+    return (f"what drives it, so its last numbers stand for all frames ({shape.read_only_reason})",)
 
 
 def _chosen(found: ShapeSet, names: Sequence[str]) -> ShapeSet:

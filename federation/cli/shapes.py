@@ -148,7 +148,12 @@ def render(
             progress(f"{done} of {of} frames")
 
     report = draw_mattes(shapes, plan, tell)
-    show({"report": report, "warnings": found.warnings}, as_json, _render_text)
+    stale = [
+        f"{s.path} from its last numbers only: {s.read_only_reason}"
+        for s in shapes.shapes
+        if s.read_only_reason
+    ]
+    show({"report": report, "stale": stale, "warnings": found.warnings}, as_json, _render_text)
     if report.rejected:
         raise typer.Exit(1)
 
@@ -229,6 +234,7 @@ def _render_text(result: dict[str, Any]) -> str:
     report = result["report"]
     kept = f", {report.kept} were there" if report.kept else ""
     lines = [f"{report.written} files written{kept}; {len(report.shapes)} shapes"]
+    lines += _listed("drawn", result["stale"])
     lines += _listed("not drawn", [f"{one.where}: {one.reason}" for one in report.rejected])
     return "\n".join(lines + _listed("not read", result["warnings"]))
 

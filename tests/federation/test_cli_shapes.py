@@ -51,3 +51,9 @@ def test_wrong_ranges_and_sizes_say_how_they_are_written(fedroto, tmp_path):
         ended = fedroto("shapes", "render", source, mattes, option, "big")
         assert ended.status == 2
         assert said in ended.err
+
+
+def test_shapes_that_only_their_program_can_compute_are_drawn_and_told(fedroto, tmp_path):
+    size = ("--width", "96", "--height", "96", "--frames", "1001")
+    told = fedroto("shapes", "render", SCRIPTS / "paint.nk", tmp_path / "m.#.png", *size).out
+    assert "drawn: RotoPaint1:Driven from its last numbers only" in told

@@ -43,6 +43,9 @@ def test_every_format_turns_into_every_other(tmp_path, name, first, second):
 def test_what_is_lost_and_what_is_not_read_are_told(tmp_path):
     done = convert(SCRIPTS / "paint.nk", tmp_path / "a.fxs", **SIZE)
     assert (done.shapes, len(done.warnings)) == (3, 1)
+    (driven,) = [paths for lost, paths in done.losses.items() if "what drives it" in lost]
+    assert driven == ("RotoPaint1:Driven",)
+    assert not convert(SCRIPTS / "paint.nk", tmp_path / "a.json", **SIZE).losses
     done = convert(SCRIPTS / "nested.gizmo", tmp_path / "b.fxs", **SIZE)
     assert "the feather" in " ".join(done.losses)
     assert all(paths for paths in done.losses.values())

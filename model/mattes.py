@@ -2,7 +2,9 @@
 
 A soft edge runs from the outline (1) to the feather's outline (0), point to matching point. It is drawn as the
 weighted sum of the exact coverages of outlines between the two, at least one a pixel, so that it is as smooth as its
-width asks for. Motion blur is the mean of the mattes over the shutter's time: the artist draws in its middle.
+width asks for. Motion blur is the mean of the mattes over the shutter's time: the artist draws in its middle. Where
+both meet, each instant draws a share of the outlines, a little further out than the instant before, so that together
+they are as fine as one instant alone.
 
 Names of attributes are Nuke's (``ff`` falloff, ``fx`` ``fy`` feather of the whole shape, ``fo`` feather on, ``inv``,
 ``bm``, ``mbo`` ``mbs`` ``mbsot`` ``mbso``, ``osw``); how Nuke draws was not at hand to compare with.
@@ -79,8 +81,9 @@ def matte(shape: Shape, frame: float, height: int, width: int, *, shutter: Shutt
     if not shape.is_alive(frame):
         return drawn
     times = shutter.times(shape, frame)
-    for time in times:
-        drawn += _sharp(shape, time, height, width) * np.float32(shape.opacity.at(time) / len(times))
+    for i, time in enumerate(times):
+        share = np.float32(shape.opacity.at(time) / len(times))
+        drawn += _instant(shape, time, height, width, layer=(i + 0.5) / len(times), of=len(times)) * share
     if _number(shape, "inv", 0.0, frame):
         drawn = np.float32(shape.opacity.at(frame)) - drawn
     return np.clip(drawn, 0.0, 1.0)
@@ -106,8 +109,8 @@ def combined_matte(
     return whole
 
 
-def _sharp(shape: Shape, frame: float, height: int, width: int) -> FloatImage:
-    """One instant, without opacity."""
+def _instant(shape: Shape, frame: float, height: int, width: int, *, layer: float, of: int) -> FloatImage:
+    """One of several instants, without opacity; ``layer`` is where between two outlines its own ones lie, 0..1."""
     edge = outline(shape.at(frame), shape.kind, shape.closed, SAMPLES_PER_SEGMENT)
     if not shape.closed:
         return coverage(_band(edge, _number(shape, "osw", 0.0, frame), shape.path), height, width)
@@ -115,14 +118,14 @@ def _sharp(shape: Shape, frame: float, height: int, width: int) -> FloatImage:
     reach = float(np.linalg.norm(far - edge, axis=-1).max(initial=0.0))
     if reach == 0:
         return coverage(edge, height, width)
-    layers = int(min(max(np.ceil(reach), 2), LAYERS_MAX))
+    layers = int(np.ceil(min(max(reach, 2), LAYERS_MAX) / of))
     falloff = max(_number(shape, "ff", 1.0, frame), 1e-3)
     steps = (
         1 - (1 - np.linspace(0, 1, layers + 1)) ** falloff
     )  # what has been lost of the edge's 1 at each step
     whole = np.zeros((height, width), dtype=np.float32)
     for i, share in enumerate(np.diff(steps)):
-        x, y, patch = coverage_patch(edge + (far - edge) * (i + 0.5) / layers, height, width)
+        x, y, patch = coverage_patch(edge + (far - edge) * (i + layer) / layers, height, width)
         whole[y : y + patch.shape[0], x : x + patch.shape[1]] += patch * np.float32(share)
     return whole
 

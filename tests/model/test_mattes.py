@@ -78,6 +78,12 @@ def test_motion_blur_is_the_mean_over_the_shutter():
     assert drawn.sum() == pytest.approx(400, rel=1e-5)
 
 
+def test_blur_of_a_soft_edge_that_stands_still_is_the_soft_edge():
+    soft = square(feather=outward(8.0))
+    blurred = matte(soft, 1, *SIZE, shutter=Shutter(16, open_frames=1.0))
+    assert blurred == pytest.approx(matte(soft, 1, *SIZE), abs=0.03)
+
+
 @pytest.mark.parametrize(("offset", "middle"), [(0, 14), (1, 14 + 2), (2, 14 - 2)])
 def test_a_shape_knows_its_own_shutter(offset, middle):
     own = replace(moving(), attributes=attributes(mbo=1, mbs=0.5, mbsot=offset))

@@ -16,7 +16,7 @@ import numpy as np
 
 from model.errors import ShapeError
 from model.formats.nuke_elements import CLOSED_FLAGS, FLAG_ATTRIBUTES, OPEN_FLAGS
-from model.formats.tcl import quoted
+from model.formats.tcl import NAME_MAX, quoted
 from model.keyframes import FloatArray, Keyed, insert_keys
 from model.screen_space import on_screen
 from model.shapes import Lifetime, Shape
@@ -25,6 +25,7 @@ from model.transforms import Affine, Transform
 VERSION = b"version 12.1 v1"
 PREDICTION_TILE = 0xE0A030FF  # node colour of a prediction, RGBA: no artist's default
 _OVERLAY = {"ro": 1.0, "go": 0.5, "bo": 0.0, "ao": 1.0}  # overlay colour of predicted shapes in the viewer
+_NAME_KEPT = NAME_MAX - 50  # bytes; numbers and the names of transforms come behind it
 _PLAIN_WORD = re.compile(r"[A-Za-z0-9_.+-]+")
 _TOOL = {"bezier": 4.0, "bspline": 6.0, "polygon": 4.0}
 
@@ -287,10 +288,11 @@ def word(text: str) -> bytes:
 
 
 def unique_names(names: Iterable[str]) -> list[str]:
-    """The names with a number added where one repeats: Nuke wants them unique in a layer."""
+    """The names with a number added where one repeats: Nuke wants them unique in a layer; a very long one is cut."""
     given: set[str] = set()
     unique = []
     for name in names:
+        name = name.encode("utf-8", "replace")[:_NAME_KEPT].decode("utf-8", "ignore")
         number_added, candidate = 1, name
         while candidate in given:
             number_added += 1

@@ -57,6 +57,7 @@ def test_read_write_read_keeps_every_curve_and_every_other_byte(path):
     assert replace_shapes(data, nuke.loads(data, **SIZE).shapes.shapes, **SIZE) == data
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not REAL_FILES.is_dir(), reason="no reference scripts beside the project")
 def test_real_scripts_survive_read_write_read():
     assert sum(check_read_write_read(p.read_bytes()) for p in sorted(REAL_FILES.iterdir())) == 94

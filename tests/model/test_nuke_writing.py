@@ -159,6 +159,13 @@ def test_shapes_of_one_name_get_names_of_their_own():
     assert [s.name for s in after.shapes] == ["still", "still_2", "still_3"]
 
 
+def test_very_long_names_are_cut_so_that_they_can_be_read_again():
+    shape = random_shapes(0).shapes[1]
+    twins = (replace(shape, name="é" * 600), replace(shape, name="é" * 600, path="other"))
+    after = nuke.loads(nuke.dumps(ShapeSet(twins, WIDTH, HEIGHT))).shapes
+    assert [s.name for s in after.shapes] == ["é" * 225, "é" * 225 + "_2"]
+
+
 def test_without_a_root_it_can_be_pasted():
     text = nuke.dumps(random_shapes(0), "Hands", with_root=False)
     assert b"Root {" not in text

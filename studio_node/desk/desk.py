@@ -7,12 +7,11 @@ come from the page are judged here: whatever cannot be done is a sentence to the
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from federation.errors import FedrotoError, MessageError
 from model.errors import ModelError
@@ -23,6 +22,7 @@ from studio_node.desk.course import Course, FrameState, course_of
 from studio_node.desk.document import DeskShape, anchored, controls_over
 from studio_node.desk.exports import Drawn, visible_only
 from studio_node.desk.heads import boolean, number, numbers_of, shape_ids, text
+from studio_node.desk.messages import Shot, comparison_bytes, course_bytes, shape_facts, state_bytes
 from studio_node.desk.point_edits import with_point, with_tangents, without_points
 from studio_node.desk.predictor import Predictor, Wish, keep_pieces, wishes_of
 from studio_node.desk.session import Edit, Session, changed_shapes, deletion_of, edit_of, ordering_of
@@ -31,25 +31,6 @@ from studio_node.desk.wire import encode
 
 COMPARISONS: Final = ("smooth", "track")
 LONGEST_NAME: Final = 80
-
-
-@dataclass(frozen=True)
-class Shot:
-    """What the page has to know about the plate."""
-
-    name: str
-    width: int
-    height: int
-    first_frame: int
-    last_frame: int
-    frame_rate: float
-    linear: bool
-    missing: tuple[int, ...]
-
-    @property
-    def frames(self) -> NDArray[np.int64]:
-        """[T] all frames of the plate."""
-        return np.arange(self.first_frame, self.last_frame + 1)
 
 
 class Desk:
@@ -136,55 +117,22 @@ class Desk:
 
     def state(self) -> bytes:
         """All that is small: the shot, the list of shapes, keys, what can be undone, how far the prediction is."""
-        shot = self.shot
-        return encode(
-            {
-                "op": "state",
-                "shot": {
-                    "name": shot.name,
-                    "width": shot.width,
-                    "height": shot.height,
-                    "first": shot.first_frame,
-                    "last": shot.last_frame,
-                    "rate": shot.frame_rate,
-                    "linear": shot.linear,
-                    "missing": list(shot.missing),
-                },
-                "shapes": [self._listed(one) for one in self.session.document.shapes],
-                "undo": self.session.undo_label,
-                "redo": self.session.redo_label,
-                "left": self._predictor.left,
-            }
-        )
+        shapes = [
+            shape_facts(one, self.courses[one.shape_id], self.shot, failure=self._failure(one))
+            for one in self.session.document.shapes
+        ]
+        return state_bytes(self.shot, shapes, self.session, left=self._predictor.left)
 
     def course_message(self, shape_id: int, course: Course | None = None, **head: Any) -> bytes:
         """A shape's course, or a part of a preview of it."""
         return course_bytes(shape_id, course or self.courses[shape_id], **head)
 
-    def _listed(self, one: DeskShape) -> dict[str, Any]:
-        shape, course = one.shape, self.courses[one.shape_id]
-        alive = [bool(shape.is_alive(int(frame))) for frame in self.shot.frames]
-        failures = (self._predictor.failure(wish.key) for wish in self._wishes_of(one))
-        return {
-            "id": one.shape_id,
-            "name": shape.name,
-            "path": shape.path,
-            "kind": shape.kind,
-            "closed": shape.closed,
-            "points": shape.points,
-            "shown": one.shown,
-            "locked": one.locked,
-            "reason": shape.read_only_reason,
-            "first": shape.lifetime.first,
-            "last": shape.lifetime.last,
-            "alive": None if all(alive) else alive,
-            "keys": list(shape.key_frames),
-            "accepted": sorted(one.accepted),
-            "suggested": course.suggested_key,
-            "failure": next((reason for reason in failures if reason), None),
-        }
-
     # -- predictions -------------------------------------------------------------------------------------------
+
+    def _failure(self, one: DeskShape) -> str | None:
+        """Why a span of the shape cannot be predicted, or None."""
+        failures = (self._predictor.failure(wish.key) for wish in self._wishes_of(one))
+        return next((reason for reason in failures if reason), None)
 
     def _wishes_of(self, one: DeskShape) -> list[Wish]:
         known = self._wishes.get(one.shape_id)
@@ -441,7 +389,7 @@ class Desk:
             one = self.session.document.find(shape_id)
             other = self._by(method, one)
             if other is not None:
-                replies.append(encode(_course_head(shape_id, other, "comparison", method=method), other))
+                replies.append(comparison_bytes(shape_id, other, method))
         return replies, []
 
     def _by(self, method: str, one: DeskShape) -> FloatArray | None:
@@ -457,23 +405,6 @@ class Desk:
         inside = (rows >= 0) & (rows < len(frames))
         shown[rows[inside]] = tracked[inside]
         return shown
-
-
-def course_bytes(shape_id: int, course: Course, **head: Any) -> bytes:
-    """A course as a message: controls, confidence, states, and feather where there is one."""
-    arrays: list[FloatArray | NDArray[np.float32]] = [
-        course.controls,
-        course.confidence,
-        course.states.astype(np.float32),
-    ]
-    if course.feather is not None:
-        arrays.append(course.feather)
-    kind = _course_head(shape_id, course.controls, "course", feather=course.feather is not None)
-    return encode({**kind, **head}, *arrays)
-
-
-def _course_head(shape_id: int, controls: FloatArray, op: str, **more: Any) -> dict[str, Any]:
-    return {"op": op, "shape": shape_id, "frames": len(controls), "points": controls.shape[1], **more}
 
 
 _ACTIONS: Final[dict[str, Any]] = {

@@ -21,8 +21,9 @@ from federation.pages.guard import Secret
 from federation.pages.serving import listening, page_address, page_server
 from model.pictures import Pictures
 from model.shapes import ShapeSet
-from studio_node.desk.desk import Desk, Shot
+from studio_node.desk.desk import Desk
 from studio_node.desk.document import DeskShape, Document
+from studio_node.desk.messages import Shot
 from studio_node.desk.predictor import Predictor
 from studio_node.desk.proxies import Proxies
 from studio_node.desk.server import desk_app, tell_of_predictions

@@ -12,8 +12,9 @@ from model.network import Fusion, RotoModel
 from model.pictures import Pictures
 from model.shapes import Shape
 from studio_node.desk.course import FrameState
-from studio_node.desk.desk import Desk, Shot
+from studio_node.desk.desk import Desk
 from studio_node.desk.document import DeskShape, Document
+from studio_node.desk.messages import Shot
 from studio_node.desk.predictor import Predictor
 from studio_node.desk.session import Session, edit_of
 from studio_node.desk.store import DeskStore

@@ -26,19 +26,24 @@ _log = logging.getLogger(__name__)
 
 
 class Pages:
-    """The open pages; one sends at a time to each."""
+    """The open pages; one sends at a time to each: two at once break the line, and then the page waits for ever."""
 
     def __init__(self) -> None:
-        self._open: set[WebSocket] = set()
+        self._open: dict[WebSocket, asyncio.Lock] = {}
 
     async def send(self, page: WebSocket, messages: list[bytes]) -> None:
-        """Send to one page; one that is gone is forgotten."""
-        for message in messages:
+        """Send to one page, all messages in one go; one that is gone is forgotten, and opens a new line if it lives."""
+        turn = self._open.get(page)
+        if turn is None:
+            return
+        async with turn:
             try:
-                await page.send_bytes(message)
+                for message in messages:
+                    await page.send_bytes(message)
             except (RuntimeError, WebSocketDisconnect):
-                self._open.discard(page)
-                return
+                self._open.pop(page, None)
+                with contextlib.suppress(RuntimeError):
+                    await page.close()
 
     async def tell_all(self, messages: list[bytes]) -> None:
         """Send to every page."""
@@ -48,11 +53,11 @@ class Pages:
     @contextlib.contextmanager
     def opened(self, page: WebSocket) -> Any:
         """While the page is open."""
-        self._open.add(page)
+        self._open[page] = asyncio.Lock()
         try:
             yield
         finally:
-            self._open.discard(page)
+            self._open.pop(page, None)
 
 
 def desk_app(desk: Desk, proxies: Proxies, secret: Secret, exports: Path, name: str) -> tuple[Any, Pages]:

@@ -1,6 +1,6 @@
 """What an archive costs: ingest of a generated one, reading plates and packs, and memory, each against a peer.
 
-    python -m benchmarks.archive_scale SCRATCH [--keyframes 1000000] [--windows 4]
+    python -m benchmarks.archive_scale SCRATCH [--keyframes 1000000] [--windows 4] [--part plates|ingest|packs]
 
 Bare reads are OpenImageIO's own, of the same files, in as many processes. Windows are cut without the matcher unless
 ``--matcher``: what is measured is the archive's machinery; the matcher's cost a window is known and stated apart.
@@ -41,7 +41,7 @@ from studio_node.sequences import find_sequence
 from studio_node.shot_windows import CutRecipe
 
 SHOW = "scale"
-HD_FRAMES = 96
+HD_FRAMES = 24
 REPEATS = 3
 READS = 2000
 
@@ -53,18 +53,16 @@ def main() -> None:
     parser.add_argument("--windows", type=int, default=4)
     parser.add_argument("--matcher", action="store_true")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument(
+        "--part", choices=PARTS, action="append", help="only this; packs reads what ingest has left"
+    )
     given = parser.parse_args()
     cores = len(os.sched_getaffinity(0))
-    report: dict[str, Any] = {
-        "cores": cores, "seed": given.seed, "load_before": os.getloadavg()[0], "plates": plate_reads(given, cores)
-    }  # fmt: skip
-    print(json.dumps(report["plates"], indent=2), flush=True)
-    report["ingest"] = ingests(given, cores)
-    print(json.dumps(report["ingest"], indent=2), flush=True)
-    report["packs"] = pack_reads(given)
-    report["load_after"] = os.getloadavg()[0]
-    print(json.dumps(report, indent=2))
-    (given.scratch / "archive_scale.json").write_text(json.dumps(report, indent=2) + "\n")
+    for part in given.part or PARTS:
+        report = {"part": part, "cores": cores, "seed": given.seed, "load": os.getloadavg()[0]}
+        report |= PARTS[part](given, cores)
+        print(json.dumps(report, indent=2), flush=True)
+        (given.scratch / f"archive_scale_{part}.json").write_text(json.dumps(report, indent=2) + "\n")
 
 
 def plate_reads(given: argparse.Namespace, cores: int) -> dict[str, Any]:
@@ -139,7 +137,7 @@ def ingests(given: argparse.Namespace, cores: int) -> dict[str, Any]:
     }
 
 
-def pack_reads(given: argparse.Namespace) -> dict[str, Any]:
+def pack_reads(given: argparse.Namespace, cores: int) -> dict[str, Any]:
     """Random windows per second, warm and cold, against what training consumes; one thread."""
     torch.set_num_threads(1)
     with Catalogue.open(given.scratch / "home") as catalogue:
@@ -198,7 +196,7 @@ def _bare(folder: Path, sample: Any) -> float:
 
 def _ours(folder: Path) -> float:
     started = time.process_time()
-    plate_hashes(PlateSequence.open(folder, cache_bytes=0))
+    plate_hashes(PlateSequence.open(folder))
     return time.process_time() - started
 
 
@@ -245,6 +243,9 @@ def _resident(process: int) -> int:
 def _children() -> list[int]:
     own = Path(f"/proc/{os.getpid()}/task")
     return [int(child) for task in own.iterdir() for child in (task / "children").read_text().split()]
+
+
+PARTS = {"plates": plate_reads, "ingest": ingests, "packs": pack_reads}
 
 
 if __name__ == "__main__":

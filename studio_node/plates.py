@@ -114,7 +114,9 @@ class PlateSequence:
         self.width, self.height = self._kind.width, self._kind.height
         self.linear = self._kind.linear or colour_space is not None
         self._cache: OrderedDict[int, NDArray[np.uint8]] = OrderedDict()
+        self._cache_bytes = cache_bytes
         self._cache_frames = max(1, cache_bytes // (3 * self.width * self.height))
+        self._measured: dict[int, NDArray[Any]] = {}
         self._exposure: float | None = None
         self._lock = threading.RLock()
 
@@ -181,7 +183,9 @@ class PlateSequence:
                 return self._cache[frame]
             exposure = self.exposure
         # Not under the lock: the desk reads for its page and for its prediction on two threads at once.
-        pixels = self._pixels(frame)
+        pixels = self._measured.pop(frame, None)
+        if pixels is None:
+            pixels = self._pixels(frame)
         if pixels is None:
             return None
         image = to_working(pixels, exposure) if self.linear else pixels
@@ -259,6 +263,10 @@ class PlateSequence:
             lit = luminance[luminance > 0]
             if lit.size:
                 medians.append(float(np.median(lit)))
+            if len(picks) * pixels.nbytes <= self._cache_bytes:
+                self._measured[readable[pick]] = (
+                    pixels  # whoever looks at the whole plate need not read it twice
+                )
         if not medians:
             return 0.0
         return float(np.clip(np.log2(MIDDLE_GREY / np.median(medians)), -EXPOSURE_MAX, EXPOSURE_MAX))

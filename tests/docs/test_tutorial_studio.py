@@ -33,7 +33,7 @@ def test_every_command_of_the_studios_tutorial_runs_as_it_stands(tmp_path):
         return done.stdout
 
     run("fedroto coordinator init --home fed --name roto --host 127.0.0.1")
-    said: dict[str, str] = {}
+    said: list[str] = []
     for language, block in BLOCKS:
         if language == "python":
             (tmp_path / "pipeline_shots.py").write_text(block)
@@ -42,13 +42,13 @@ def test_every_command_of_the_studios_tutorial_runs_as_it_stands(tmp_path):
             continue
         for command in block.strip().splitlines():
             if command.startswith("fedroto studio join"):
-                read_out = re.search(r"SHA256:\S+", next(iter(said.values()))).group()
+                read_out = re.search(r"SHA256:\S+", said[0]).group()
                 run(
                     "fedroto coordinator admit node/northlight.join-request --home fed --kit northlight.kit "
                     f"--fingerprint {read_out}"
                 )
-            said[command] = run(command)
-    outputs = "\n".join(said.values())
+            said.append(run(command))
+    outputs = "\n".join(said)
     assert "would be ingested: 3 new" in outputs
     assert "ingested: 0 new, 0 updated, 3 unchanged" in outputs
     assert "shot002_v2 is shot002 from now on" in outputs

@@ -90,7 +90,7 @@ def test_an_artist_may_choose_the_method_and_the_report_says_which(predict, shot
     (shape,) = report.shapes
     assert report.method == method
     assert shape.method == method or method == "best"
-    assert set(shape.key_errors) == ({*METHODS} - {"best"} if method == "best" else set())
+    assert set(shape.key_errors) == ({*METHODS} - {"best", "tracker"} if method == "best" else set())
     assert (report.weights is None) == (method != "best")
     drawn, predicted = _shapes(report.output).shapes
     if method == "smooth":

@@ -26,7 +26,7 @@ def two_shots(tmp_path_factory):
 def test_a_show_is_tuned_on_and_the_weights_predict(two_shots, small_weights, tmp_path):
     output, told = tmp_path / "mine.safetensors", []
     shots, _ = find_shots([two_shots[0].folder.parent])
-    report = tune_on_shots(shots, output, weights=small_weights, windows=6, steps=40, on_point=told.append)
+    report = tune_on_shots(shots, output, weights=small_weights, windows=3, steps=20, on_point=told.append)
     assert set(report.shots) == {"sh001", "sh002"}
     assert report.learned
     assert report.aside

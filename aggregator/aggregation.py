@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -67,22 +68,30 @@ def norm_clipped_mean(contributions: Iterable[Contribution], *, parameters: int,
         RoundError: there is none, a studio counts twice, a weight is not positive, or an update is not finite
             float32 [P] (validation has to come first).
     """
+    total = np.zeros(parameters, np.float64)
+    weights = 0.0
+    for one in in_order(contributions):
+        total += one.weight * clipped(one, parameters, norm_max)
+        weights += one.weight
+    return total / weights
+
+
+def in_order(contributions: Iterable[Contribution]) -> list[Contribution]:
+    """Return contributions by studio and round.
+
+    Raises:
+        RoundError: there is none, a studio counts twice, or a weight is not positive.
+    """
     ordered = sorted(contributions, key=lambda one: (one.studio, one.server_round))
     if not ordered:
         raise RoundError("there is no update to average")
-    total = np.zeros(parameters, np.float64)
-    weights = 0.0
-    for index, one in enumerate(ordered):
-        if index and (one.studio, one.server_round) == (
-            ordered[index - 1].studio,
-            ordered[index - 1].server_round,
-        ):
+    for one, following in pairwise(ordered):
+        if (one.studio, one.server_round) == (following.studio, following.server_round):
             raise RoundError(f"studio {one.studio} would count twice for round {one.server_round}")
+    for one in ordered:
         if not (math.isfinite(one.weight) and one.weight > 0):
             raise RoundError(f"the weight of studio {one.studio} is {one.weight}, expected a positive number")
-        total += one.weight * _clipped(one, parameters, norm_max)
-        weights += one.weight
-    return total / weights
+    return ordered
 
 
 def apply_mean(base: PackedWeights, mean: Mean) -> PackedWeights:
@@ -107,7 +116,12 @@ def apply_mean(base: PackedWeights, mean: Mean) -> PackedWeights:
     return moved
 
 
-def _clipped(one: Contribution, parameters: int, norm_max: float) -> Mean:
+def clipped(one: Contribution, parameters: int, norm_max: float) -> Mean:
+    """Load an update, float64 [P], scaled down to ``norm_max`` if it is longer.
+
+    Raises:
+        RoundError: it is not finite float32 [P].
+    """
     update = one.load()
     if update.dtype != np.float32 or update.shape != (parameters,) or not np.isfinite(update).all():
         raise RoundError(
@@ -115,5 +129,5 @@ def _clipped(one: Contribution, parameters: int, norm_max: float) -> Mean:
             f"expected finite float32 [{parameters}]"
         )
     length = norm(update)
-    clipped: Mean = update.astype(np.float64)
-    return clipped * (norm_max / length) if length > norm_max else clipped
+    wide: Mean = update.astype(np.float64)
+    return wide * (norm_max / length) if length > norm_max else wide

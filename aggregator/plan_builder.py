@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Literal
+from typing import Any, Literal
 
 from aggregator.enrolment import EnrolledStudio
 from federation.config import FederationConfig, PlanDefaults, default_size_tiers
@@ -19,8 +19,9 @@ from federation.plan import (
 
 GRACE_S = 24 * 3600
 """A plan outlives twice its rounds' deadlines by this, so that a campaign that was interrupted can go on."""
-Setting = int | float
+Setting = int | float | str
 SETTINGS = (*PlanDefaults.model_fields, "staleness_max")
+PLAN_SETTINGS = ("rounds", "quorum", "deadline_s", "staleness_max", "aggregation")
 
 
 def build_plan(
@@ -55,7 +56,7 @@ def build_plan(
     unknown = sorted(set(overrides) - set(SETTINGS))
     if unknown:
         raise PlanError(f"no setting of a plan is called {unknown[0]!r}; there are {', '.join(SETTINGS)}")
-    settings: dict[str, Setting] = {**config.plan.model_dump(), "staleness_max": 1, **overrides}
+    settings: dict[str, Any] = {**config.plan.model_dump(), "staleness_max": 1, **overrides}
     studios = {studio.name: studio.size_tier for studio in enrolled if studio.is_admitted}
     if not studios:
         raise PlanError("no studio is admitted", hint="admit one with: fedroto coordinator admit")
@@ -75,7 +76,7 @@ def build_plan(
         "privacy": {name: settings[name] for name in settings if name in PrivacyConstants.model_fields},
         "learning_rate": settings["learning_rate"],
         "update": {name: settings[name] for name in settings if name in UpdateBounds.model_fields},
-        **{name: settings[name] for name in ("rounds", "quorum", "deadline_s", "staleness_max")},
+        **{name: settings[name] for name in PLAN_SETTINGS},
         "size_tiers": tiers,
         "studios": studios,
     }

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-from aggregator.aggregation import Contribution, apply_mean, norm_clipped_mean, stale_weight
+from aggregator.aggregation import Contribution, apply_mean, stale_weight
+from aggregator.robust_rules import aggregate
 from aggregator.round_state import RoundState, Standing
 from aggregator.round_store import RoundStore, UsedUpdate
 from federation.errors import RoundError
@@ -52,7 +53,12 @@ def weights_after(
         )
         for one in used
     ]
-    mean = norm_clipped_mean(contributions, parameters=plan.model.parameters, norm_max=plan.update.norm_max)
+    mean = aggregate(
+        plan.aggregation,
+        contributions,
+        parameters=plan.model.parameters,
+        norm_max=plan.update.norm_max,
+    )
     return apply_mean(base, mean)
 
 

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from federation.durable import read_bounded
 from federation.errors import ConfigError, FedrotoError
-from federation.plan import NOISE_MULTIPLIER_FLOOR, Name, SizeTier, UpdateBounds
+from federation.plan import NOISE_MULTIPLIER_FLOOR, Aggregation, Name, SizeTier, UpdateBounds
 
 CONFIG_BYTES_MAX = 1 << 20
 STUDIO_CONFIG, FEDERATION_CONFIG = "studio.toml", "federation.toml"
@@ -113,6 +113,7 @@ class PlanDefaults(_Frozen):
     learning_rate: Annotated[float, Field(gt=0, le=1e3)] = 0.05
     norm_max: Annotated[float, Field(gt=0)] = 3.0
     grid: Annotated[float, Field(gt=0, le=0.01)] = 2.0**-20
+    aggregation: Aggregation = "norm_clipped_mean"
 
     @model_validator(mode="after")
     def _grid_is_a_power_of_two(self) -> Self:

@@ -86,6 +86,8 @@ def federation_toml(config: FederationConfig) -> str:
         "# An update beyond this norm is scaled down; its values are multiples of grid, a power of two.",
         f"norm_max = {plan.norm_max!r}",
         f"grid = {plan.grid!r}",
+        "# norm_clipped_mean, median, trimmed_mean, geometric_median or centred_clipping; see docs/attacks.md.",
+        f"aggregation = {_text(plan.aggregation)}",
         "",
         "# Public buckets of shot counts. A studio agrees on one at enrolment; its true count is never asked.",
         "# weight: in the mean. update_denominator: what the noised sum of gradients is divided by.",

@@ -21,6 +21,16 @@ NOISE_MULTIPLIER_FLOOR = 0.8
 """Below this, privacy would live on subsampling amplification alone."""
 PARAMETERS_MAX = 4_000_000
 
+Aggregation = Literal["norm_clipped_mean", "median", "trimmed_mean", "geometric_median", "centred_clipping"]
+STUDIOS_MIN: Final[dict[Aggregation, int]] = {
+    "norm_clipped_mean": 1,
+    "median": 3,
+    "trimmed_mean": 4,  # with three it is the median
+    "geometric_median": 3,
+    "centred_clipping": 3,
+}
+"""How many studios a round needs before its rule can bear one that lies; the norm-clipped mean bears none by number."""
+
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Model = TypeVar("Model", bound=BaseModel)
@@ -119,7 +129,7 @@ class TrainingPlan(_Frozen):
     quorum: Annotated[int, Field(ge=1)]
     deadline_s: Annotated[int, Field(ge=1, le=30 * 24 * 3600)]
     staleness_max: Literal[0, 1] = 1  # rounds by which a late reply may be late and still be used
-    aggregation: Literal["norm_clipped_mean"] = "norm_clipped_mean"
+    aggregation: Aggregation = "norm_clipped_mean"
     size_tiers: dict[Name, SizeTier]
     studios: dict[Name, Name]  # studio -> size tier
 
@@ -136,6 +146,10 @@ class TrainingPlan(_Frozen):
             raise ValueError("the plan names no studio")
         if self.quorum > len(self.studios):
             raise ValueError(f"quorum is {self.quorum} but the plan names {len(self.studios)} studios")
+        if self.quorum < STUDIOS_MIN[self.aggregation]:
+            raise ValueError(
+                f"{self.aggregation} needs updates of {STUDIOS_MIN[self.aggregation]} studios, quorum is {self.quorum}"
+            )
         if self.expires_at <= self.created_at:
             raise ValueError(f"expires_at {self.expires_at} is not after created_at {self.created_at}")
         if self.model.parameters > PARAMETERS_MAX:

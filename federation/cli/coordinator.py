@@ -15,6 +15,7 @@ from federation.cli.output import Json, progress, show, table
 app = typer.Typer(
     no_args_is_help=True, help="A federation's coordinator: admit studios, run rounds, release."
 )
+TEXT_SETTINGS = frozenset({"aggregation"})
 HOME_HELP = "The coordinator's folder: keys, enrolment, campaigns, releases."
 Home = coordinator_home(HOME_HELP)
 
@@ -216,21 +217,22 @@ def _departure_text(left: Any) -> str:
     return "\n".join(lines)
 
 
-def plan_settings(texts: list[str] | None) -> dict[str, int | float]:
+def plan_settings(texts: list[str] | None) -> dict[str, int | float | str]:
     """Read ``--set NAME=VALUE``.
 
     Raises:
         typer.BadParameter: a value is no number.
     """
-    settings: dict[str, int | float] = {}
+    settings: dict[str, int | float | str] = {}
     for text in texts or ():
-        name, equals, value = text.partition("=")
+        name, _, value = text.partition("=")
+        if name in TEXT_SETTINGS:
+            settings[name] = value
+            continue
         try:
             settings[name] = float(value) if any(c in value for c in ".eE") else int(value)
         except ValueError:
             raise typer.BadParameter(f"{text!r} is not NAME=NUMBER") from None
-        if not equals:
-            raise typer.BadParameter(f"{text!r} is not NAME=NUMBER")
     return settings
 
 

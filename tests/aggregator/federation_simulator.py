@@ -165,7 +165,7 @@ class FederationSimulator:
         campaign: str = "spring",
         told: list[str] | None = None,
         pace: Pace | None = None,
-        **overrides: int | float,
+        **overrides: int | float | str,
     ) -> CampaignResult:
         """Run a campaign, or go on with it, in research mode."""
         settings = {"noise_multiplier": 0.0} | overrides

@@ -83,6 +83,15 @@ def test_a_quorum_that_nobody_can_reach_is_refused():
         plan_of(quorum=3)
 
 
+def test_a_rule_of_aggregation_is_a_setting_and_needs_its_quorum():
+    book = tuple(enrolled(name) for name in ("ash", "birch", "cedar"))
+    assert plan_of(book=book, aggregation="median", quorum=3).aggregation == "median"
+    with pytest.raises(PlanError, match="median needs updates of 3 studios, quorum is 2"):
+        plan_of(book=book, aggregation="median")
+    with pytest.raises(PlanError, match="aggregation"):
+        plan_of(book=book, aggregation="krum")
+
+
 def test_going_on_with_other_settings_is_refused_with_both_values():
     plan = plan_of()
     require_same_settings(plan, {"rounds": 4, "norm_max": CONFIG.plan.norm_max, "sample_rate": 0.25})

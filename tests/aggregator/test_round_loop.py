@@ -207,6 +207,13 @@ def test_what_the_coordinator_keeps_proves_who_sent_it(simulator):
     require_signature(SignedUpdate(update, signature), subject, ash.key.public_key())
 
 
+def test_the_plans_rule_aggregates(simulator):
+    simulator.run(rounds=1, quorum=3, deadline_s=60, aggregation="median")
+    honest = [used_update(simulator, studio) for studio in simulator.studios]
+    expected = weights(simulator, 0).astype(np.float64) + np.median(honest, axis=0)
+    np.testing.assert_allclose(weights(simulator, 1), expected.astype(np.float32), atol=1e-7)
+
+
 def used_update(simulator, studio):
     return store_of(simulator).read_update(1, 1, studio)[0].update.astype(np.float64)
 

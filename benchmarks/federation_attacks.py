@@ -1,0 +1,278 @@
+"""Lying studios against every aggregation rule, on the real fusion network and procedural shots.
+
+From the project's root::
+
+    python -m benchmarks.federation_attacks SCRATCH > attacks.json
+
+Every update passes the coordinator's own validation first and is aggregated by its own rules; liars know the rule, the
+bounds and all honest updates, and lie as far as the norm bound allows. Shots, liars and Poisson sampling follow from
+``--seed``; the noise is the product's and comes from the operating system.
+
+Honest limits: gradients are taken once, at the shipped base weights, and not anew in each round (``--exact`` does, for
+the mean alone, to show what that hides); all shots are drawn from one pool of procedural ones, so honest studios
+agree more than real ones; rounds and learning rate are chosen so that a short run shows a gain at all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from statistics import NormalDist
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import safetensors.numpy
+import torch
+
+from aggregator.aggregation import Contribution, apply_mean
+from aggregator.robust_rules import aggregate
+from aggregator.validation import Expectation, inspect_update
+from benchmarks.federation_defaults import KINDS, Score, base_fusion, scores, summary
+from federation.plan import STUDIOS_MIN, LedgerHead, UpdateBounds
+from model.losses import window_loss
+from model.network import Fusion, RotoModel
+from model.pretrain import shot_windows
+from model.procedural import make_shot
+from model.weights import unpack
+from model.windows import Window
+from studio_node.noise import gaussian
+from studio_node.private_training import bounded_update
+
+SHOTS, HELD_OUT, SHOTS_PER_STUDIO, WINDOWS = 20, 4, 12, 3
+"""Of each kind: in the pool, held out; of each studio; per shape."""
+ROUNDS, STEPS, SAMPLE_RATE, CLIP, DENOMINATOR = 4, 5, 0.25, 1.0, 25.0
+LEARNING_RATE, NOISE, BOUNDS = 0.1, 2.0, UpdateBounds(norm_max=6.0, grid=2.0**-20)
+"""As benchmarks/federation_log.md, line 11: noise and bound keep the ratio of the plan's defaults."""
+BATCH_WITHOUT_NOISE = SAMPLE_RATE * SHOTS_PER_STUDIO
+SIZES = ((3, 1), (5, 1), (10, 3), (30, 10))  # studios, liars
+TARGET_KIND, SHIFT = "swift", 0.1  # the backdoor: outlines of this kind off by a tenth of their size
+Vector = npt.NDArray[np.float32]
+HEAD = LedgerHead(sequence=1, hash="0" * 64)
+
+
+def main() -> None:
+    """Run the matrix and print it as JSON."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("work", type=Path, help="scratch folder; shots are made once and kept")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument(
+        "--exact", action="store_true", help="only: the mean with gradients taken in each round"
+    )
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    started = time.process_time()
+    matrix = Matrix(arguments.work, arguments.seed)
+    rows = [matrix.exact(studios) for studios in (3, 10)] if arguments.exact else list(matrix.rows())
+    print(json.dumps({"seed": arguments.seed, "rows": rows, "base": matrix.measure(matrix.base),
+                      "cpu_s": round(time.process_time() - started)}, indent=1))  # fmt: skip
+
+
+class Matrix:
+    """The material and the runs."""
+
+    def __init__(self, work: Path, seed: int) -> None:
+        self.rng = np.random.default_rng([seed, 5])
+        self.fusion, self.base = base_fusion()
+        shots = {kind: _shots(work, kind, seed) for kind in KINDS}
+        self.pool = [windows for made in shots.values() for windows in made[HELD_OUT:]]
+        self.held_out = {kind: made[:HELD_OUT] for kind, made in shots.items()}
+        self.gradients = _clipped_gradients(self.fusion, self.base, self.pool)
+        self.backdoor = self._backdoor(shots[TARGET_KIND][HELD_OUT:])
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Every combination, one row each."""
+        for studios, liars in SIZES:
+            deal = [self.rng.choice(len(self.pool), SHOTS_PER_STUDIO, replace=False) for _ in range(studios)]
+            for noisy in (False, True):
+                rounds = [
+                    [self._honest(shots, self.gradients, noisy) for shots in deal] for _ in range(ROUNDS)
+                ]
+                for name, attack in ATTACKS.items():
+                    lied = [
+                        _with_liars(self, updates, 0 if name == "none" else liars, attack)
+                        for updates in rounds
+                    ]
+                    for rule, least in STUDIOS_MIN.items():
+                        if studios < least or (name in DROPPED and rule != "norm_clipped_mean"):
+                            continue
+                        row = {
+                            "studios": studios,
+                            "liars": liars,
+                            "noise": noisy,
+                            "attack": name,
+                            "rule": rule,
+                        }
+                        yield row | self._run(lied, rule)
+
+    def exact(self, studios: int) -> dict[str, Any]:
+        """The mean without liars or noise: gradients taken anew in each round against those of the base."""
+        deal = [self.rng.choice(len(self.pool), SHOTS_PER_STUDIO, replace=False) for _ in range(studios)]
+        weights = {"at the base": self.base, "anew": self.base}
+        for _ in range(ROUNDS):
+            for name in weights:
+                at = self.base if name == "at the base" else weights[name]
+                used = sorted({int(shot) for shots in deal for shot in shots})
+                found = dict(
+                    zip(used, _clipped_gradients(self.fusion, at, [self.pool[i] for i in used]), strict=True)
+                )
+                updates = [self._honest(shots, found, False) for shots in deal]
+                weights[name] = apply_mean(weights[name], np.mean(np.array(updates, np.float64), axis=0))
+        return {"studios": studios} | {name: self.measure(one) for name, one in weights.items()}
+
+    def measure(self, weights: Vector) -> dict[str, float]:
+        """Loss and miss across the contour on held-out shots: all kinds, and the backdoor's alone."""
+        unpack(self.fusion, weights)
+        found: dict[str, list[Score]] = {
+            kind: scores(self.fusion, shots) for kind, shots in self.held_out.items()
+        }
+        clean = [score for kind, some in found.items() if kind != TARGET_KIND for score in some]
+        return summary(clean) | {"target": summary(found[TARGET_KIND])["across"]}
+
+    def _run(self, rounds: Sequence[Sequence[Vector]], rule: Any) -> dict[str, Any]:
+        weights, dropped = self.base, 0
+        expected = Expectation("0" * 64, self.base.size, BOUNDS)
+        for updates in rounds:
+            good = [u for u in updates if inspect_update(u, "0" * 64, HEAD, expected) is None]
+            dropped += len(updates) - len(good)
+            given = [Contribution(f"s{i:02d}", 1, 1.0, lambda u=u: u) for i, u in enumerate(good)]
+            if len(given) < STUDIOS_MIN[rule]:
+                return {"dropped": dropped, "degraded": True}
+            moved = aggregate(rule, given, parameters=self.base.size, norm_max=BOUNDS.norm_max)
+            weights = apply_mean(weights, moved)
+        return {"dropped": dropped} | self.measure(weights)
+
+    def _honest(self, shots: Sequence[int], gradients: Any, noisy: bool) -> Vector:
+        """One round's update of a studio; without noise the sum is divided by the batch that is drawn on average."""
+        moved = np.zeros(self.base.size)
+        for _ in range(STEPS):
+            drawn = [int(shot) for shot in shots if self.rng.random() < SAMPLE_RATE]
+            summed = sum((gradients[shot] for shot in drawn), np.zeros(self.base.size))
+            # With noise: 12 shots stand for a tier s studio's hundred, whose sum is that many times as long.
+            summed = summed * (DENOMINATOR / BATCH_WITHOUT_NOISE)
+            noise = gaussian(self.base.size, NOISE * CLIP) if noisy else 0.0
+            moved -= LEARNING_RATE * (summed + noise) / DENOMINATOR
+        return _bounded(moved)
+
+    def _backdoor(self, shots: Sequence[Sequence[Window]]) -> Vector:
+        """The update that pulls outlines of one kind off their place and leaves the others where they are."""
+        wrong = [[_shifted(window) for window in windows] for windows in shots]
+        pull = np.mean(_clipped_gradients(self.fusion, self.base, wrong), axis=0)
+        keep = np.mean(self.gradients, axis=0)
+        keep = keep / np.linalg.norm(keep)
+        return _bounded(-(pull - (pull @ keep) * keep) * 1e9)
+
+
+def _shots(work: Path, kind: str, seed: int) -> list[list[Window]]:
+    """Windows of each shot of a kind; made once."""
+    matcher, found = None, []
+    for index in range(HELD_OUT + SHOTS):
+        file = work / f"{kind}-{seed}-{index:03d}.safetensors"
+        if not file.exists():
+            matcher = matcher or RotoModel.base().matcher
+            rng = np.random.default_rng([seed, sorted(KINDS).index(kind), index])
+            shot = make_shot(rng, KINDS[kind])
+            windows = shot_windows(shot, rng, matcher=matcher, per_shape=WINDOWS)[:WINDOWS]
+            tensors = {
+                f"{row}.{n}": a for row, window in enumerate(windows) for n, a in window.to_tensors().items()
+            }
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(safetensors.numpy.save({n: np.ascontiguousarray(a) for n, a in tensors.items()}))
+        tensors = safetensors.numpy.load_file(file)
+        rows = sorted({name.split(".")[0] for name in tensors}, key=int)
+        found.append(
+            [
+                Window.from_tensors(
+                    {n.split(".", 1)[1]: a for n, a in tensors.items() if n.startswith(f"{row}.")}
+                )
+                for row in rows
+            ]
+        )
+    return found
+
+
+def _clipped_gradients(fusion: Fusion, weights: Vector, shots: Sequence[Sequence[Window]]) -> list[Any]:
+    """Each shot's gradient at these weights, clipped."""
+    unpack(fusion, weights)
+    parameters, found = list(fusion.parameters()), []
+    for windows in shots:
+        raw = torch.autograd.grad(window_loss(fusion, windows), parameters)
+        gradient = torch.cat([g.ravel() for g in raw]).numpy().astype(np.float64)
+        found.append(gradient * min(1.0, CLIP / max(float(np.linalg.norm(gradient)), 1e-12)))
+    return found
+
+
+def _shifted(window: Window) -> Window:
+    truth = (window.truth + np.float32([SHIFT, 0])).astype(np.float32)
+    return Window(window.evidence, truth, window.weight)
+
+
+def _bounded(moved: Any) -> Vector:
+    base = np.zeros(moved.size, np.float32)
+    length = float(np.linalg.norm(moved))
+    wide = moved * min(1.0, 0.999 * BOUNDS.norm_max / length) if length else moved
+    return bounded_update(wide.astype(np.float32), base, BOUNDS)
+
+
+def _with_liars(matrix: Matrix, honest: Sequence[Vector], liars: int, attack: Attack) -> list[Vector]:
+    """The round's updates with the last studios lying, all in the same way."""
+    true = np.array(honest[: len(honest) - liars], np.float64)
+    return [
+        *honest[: len(honest) - liars],
+        *(attack(matrix, true, liars, own) for own in honest[len(true) :]),
+    ]
+
+
+Attack = Callable[[Matrix, npt.NDArray[np.float64], int, Vector], Vector]
+
+
+def _sign_flip(matrix: Matrix, true: npt.NDArray[np.float64], liars: int, own: Vector) -> Vector:
+    return _bounded(-true.mean(axis=0) * 1e9)
+
+
+def _inner_product(matrix: Matrix, true: npt.NDArray[np.float64], liars: int, own: Vector) -> Vector:
+    """Xie, Koyejo, Gupta, Fall of Empires (UAI 2019): just enough of the negative mean to turn the mean around."""
+    return _bounded(-true.mean(axis=0) * (1.5 * len(true) / liars))
+
+
+def _a_little(matrix: Matrix, true: npt.NDArray[np.float64], liars: int, own: Vector) -> Vector:
+    """Baruch, Baruch, Goldberg, A Little Is Enough (NeurIPS 2019): as far as the honest spread hides."""
+    studios = len(true) + liars
+    needed = studios // 2 + 1 - liars
+    share = min(max((len(true) - needed) / len(true), 0.51), 0.99)
+    return _bounded(true.mean(axis=0) - NormalDist().inv_cdf(share) * true.std(axis=0))
+
+
+def _noise_rider(matrix: Matrix, true: npt.NDArray[np.float64], liars: int, own: Vector) -> Vector:
+    drawn = matrix.rng.standard_normal(true.shape[1])
+    return _bounded(drawn * (float(np.linalg.norm(own)) / math.sqrt(drawn.size)))
+
+
+ATTACKS: dict[str, Attack] = {
+    "none": lambda matrix, true, liars, own: own,
+    "NaN": lambda matrix, true, liars, own: np.full_like(own, np.nan),
+    "infinite": lambda matrix, true, liars, own: np.full_like(own, np.inf),
+    "times 1e6": lambda matrix, true, liars, own: own * np.float32(2.0**20),
+    "sign flip": _sign_flip,
+    "inner product": _inner_product,
+    "a little is enough": _a_little,
+    "free rider, zeros": lambda matrix, true, liars, own: np.zeros_like(own),
+    "free rider, noise": _noise_rider,
+    "backdoor": lambda matrix, true, liars, own: matrix.backdoor,
+}
+
+
+DROPPED = frozenset({"NaN", "infinite", "times 1e6"})
+"""Never reach a rule: one run each shows it."""
+
+
+if __name__ == "__main__":
+    main()

@@ -22,6 +22,7 @@ from aggregator.courier import Clock, Courier, Pace
 from aggregator.enrolment import Enrolment
 from aggregator.plan_builder import Setting, build_plan, require_same_settings
 from aggregator.progress import CampaignProgress
+from aggregator.round_check import Measure, RoundCheck
 from aggregator.round_loop import Campaign, run_round
 from aggregator.round_state import Phase, RoundState, Standing
 from aggregator.round_store import RoundStore, disk_guard
@@ -33,7 +34,7 @@ from federation.flower.bundle import build_bundle, bundle_digest
 from federation.flower.transport import UnreachableError
 from federation.homes import CoordinatorHome
 from federation.keys import PLAN_KEY, load_plan_key
-from federation.model_spec import base_model_spec, pack_trainable, packed_digest, with_trained
+from federation.model_spec import Tensors, base_model_spec, pack_trainable, packed_digest, with_trained
 from federation.plan import Name, TrainingPlan
 from model.weights_note import require_public_file
 
@@ -41,6 +42,7 @@ CAMPAIGNS_FOLDER, LOCK_FILE = "campaigns", "campaign.lock"
 COURIER_WAIT_S = 120.0
 """How long a SuperLink that is not up yet is waited for."""
 CourierFactory = Callable[[Path, bytes], Courier]
+MeasureFactory = Callable[[TrainingPlan, Callable[[], Tensors]], Measure]
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,7 @@ def run_campaign(
     bundle: bytes | None = None,
     clock: Clock | None = None,
     pace: Pace | None = None,
+    measure_factory: MeasureFactory | None = None,
 ) -> CampaignResult:
     """Run a campaign to its end, or go on with it.
 
@@ -101,6 +104,8 @@ def run_campaign(
         bundle: the app bundle, or None to build it from the installation.
         clock: time; the machine's by default.
         pace: how often to look.
+        measure_factory: makes what measures weights after each round (``aggregator.round_check``) from the plan and a
+            reader of the weights that the campaign started from; None leaves rounds unchecked.
 
     Returns:
         The result; ``state`` says whether every round closed.
@@ -125,10 +130,21 @@ def run_campaign(
         left = [number for number in range(1, plan.rounds + 1) if not _is_finished(store, number)]
         if left:
             _require_unexpired(plan, clock)
+            check = None if measure_factory is None else RoundCheck(measure_factory(plan, store.read_base))
             make = lambda: courier_factory(folder, bundle)  # noqa: E731
             courier = stack.enter_context(_opened(make, clock, told))
             campaign = Campaign(
-                plan, document, plan_key, bundle_digest(bundle), store, enrolment, courier, told, clock, pace
+                plan,
+                document,
+                plan_key,
+                bundle_digest(bundle),
+                store,
+                enrolment,
+                courier,
+                told,
+                clock,
+                pace,
+                check,
             )
             if _run_rounds(campaign, left):
                 left = []

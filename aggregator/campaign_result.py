@@ -26,6 +26,8 @@ class RoundOutcome:
         missing: studios of the plan without an update.
         bytes_in: of all updates accepted while it ran.
         weights_digest: of the packed weights after it, once closed.
+        rolled_back: whether the public benchmark found them worse, and the last good ones stayed.
+        public_error: mean error of the round's weights on the public benchmark, where it is asked.
     """
 
     server_round: int
@@ -37,11 +39,13 @@ class RoundOutcome:
     missing: tuple[str, ...]
     bytes_in: int
     weights_digest: str | None
+    rolled_back: bool = False
+    public_error: float | None = None
 
     @classmethod
     def of(cls, record: RoundRecord) -> RoundOutcome:
         """Take the outcome from a round's record."""
-        state = record.state
+        state, verdict = record.state, record.verdict
         return cls(
             record.server_round,
             state.phase.value,
@@ -52,6 +56,8 @@ class RoundOutcome:
             state.missing,
             bytes_in(state),
             record.weights_digest,
+            verdict is not None and verdict.rolled_back,
+            None if verdict is None else verdict.after,
         )
 
 

@@ -10,13 +10,17 @@ from aggregator.campaign_result import CampaignResult
 from aggregator.carried_rounds import CARRIED_FOLDER, CarriedCourier, carried_keys
 from aggregator.courier import Courier
 from aggregator.plan_builder import Setting
+from aggregator.public_measure import PublicMeasure
 from aggregator.registry import Registry
+from aggregator.round_check import Measure
 from aggregator.superlink import SuperLinkSettings
 from federation.config import load_federation_config
 from federation.errors import ReleaseError
 from federation.flower.coordinator import FederationRun
 from federation.homes import CoordinatorHome
 from federation.keys import load_release_key, public_pem
+from federation.model_spec import Tensors
+from federation.plan import TrainingPlan
 from federation.release_manifest import WEIGHTS
 
 RUN_FILE = "flower_run.json"
@@ -45,6 +49,7 @@ def run(
     *,
     base: BaseWeights | None = None,
     carried: Sequence[str] = (),
+    check_rounds: bool = True,
     progress: Callable[[str], None],
 ) -> CampaignResult:
     """Run a campaign from the newest release, or go on with the one of that name.
@@ -55,6 +60,7 @@ def run(
         overrides: settings of the plan by name.
         base: other weights to begin with (``aggregator.restart``).
         carried: studios without any line, whose questions and answers are carried as files.
+        check_rounds: measure the weights after every round on the public benchmark, and roll back what is worse.
         progress: told one sentence at a time.
 
     Raises:
@@ -69,7 +75,12 @@ def run(
         lined = FederationRun(access, folder / RUN_FILE, bundle)
         return CarriedCourier(lined, folder / CARRIED_FOLDER, keys) if keys else lined
 
-    return run_campaign(home, request, courier, progress=progress)
+    def measure(plan: TrainingPlan, tensors: Callable[[], Tensors]) -> Measure:
+        return PublicMeasure(home, plan.model, tensors, progress)
+
+    return run_campaign(
+        home, request, courier, progress=progress, measure_factory=measure if check_rounds else None
+    )
 
 
 def _newest(home: Path) -> BaseWeights:

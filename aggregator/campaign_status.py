@@ -62,6 +62,9 @@ class RoundLine:
         used_late: studios whose update of the round before came late and was used here.
         update_bytes: of the largest update of this round.
         bytes_in: of all updates accepted while it ran.
+        public_error: mean error of its weights on the public benchmark, where it is asked.
+        rolled_back: whether that was worse, and the last good weights stayed.
+        verdict: what the public benchmark said.
     """
 
     server_round: int
@@ -78,6 +81,9 @@ class RoundLine:
     opened_at: float
     deadline_at: float
     studios: tuple[StudioLine, ...]
+    public_error: float | None = None
+    rolled_back: bool = False
+    verdict: str = ""
 
     @property
     def sentence(self) -> str:
@@ -92,6 +98,8 @@ class RoundLine:
             text += f"; used from the round before: {', '.join(self.used_late)}"
         if self.phase == Phase.DEGRADED:
             text += f"; quorum is {self.quorum}: nothing was averaged"
+        if self.rolled_back:
+            text += f"; ROLLED BACK: {self.verdict}"
         return text
 
 
@@ -240,6 +248,9 @@ def _line(row: dict[str, Any], studios: Rows) -> RoundLine:
         opened_at=row["opened_at"],
         deadline_at=row["deadline_at"],
         studios=tuple(_studio(one, is_over) for one in own),
+        public_error=row.get("public_error"),
+        rolled_back=bool(row.get("rolled_back")),
+        verdict=row.get("verdict") or "",
     )
 
 

@@ -31,7 +31,10 @@ CREATE TABLE IF NOT EXISTS rounds (
     opened_at REAL NOT NULL,
     deadline_at REAL NOT NULL,
     bytes_in INTEGER NOT NULL,
-    weights_digest TEXT
+    weights_digest TEXT,
+    public_error REAL,
+    rolled_back INTEGER NOT NULL DEFAULT 0,
+    verdict TEXT NOT NULL DEFAULT ''
 ) STRICT;
 CREATE TABLE IF NOT EXISTS studio_rounds (
     server_round INTEGER NOT NULL,
@@ -98,12 +101,12 @@ class CampaignProgress:
         Raises:
             RoundError: the disk refused.
         """
-        state = record.state
+        state, verdict = record.state, record.verdict
         turns = [(0, studio, turn) for studio, turn in state.turns.items()]
         turns += [(1, studio, turn) for studio, turn in state.late.items()]
         with disk_guard(), writing(self._connection, self._tables) as connection:
             connection.execute(
-                "INSERT OR REPLACE INTO rounds VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT OR REPLACE INTO rounds VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     record.server_round,
                     record.attempt,
@@ -116,6 +119,9 @@ class CampaignProgress:
                     state.deadline_at,
                     bytes_in(state),
                     record.weights_digest,
+                    None if verdict is None else verdict.after,
+                    verdict is not None and verdict.rolled_back,
+                    "" if verdict is None else verdict.reason,
                 ),
             )
             connection.executemany(

@@ -90,7 +90,7 @@ def compare_releases(
     recorded = tuple(recorded_check(side).candidate for side in sides)
     alike = (recorded[0].benchmark, recorded[0].clips) == (recorded[1].benchmark, recorded[1].clips)
     measured_now = again or not alike
-    before, after = _measured(*sides, progress) if measured_now else recorded
+    before, after = _measured(home, *sides, progress) if measured_now else recorded
     errors = [np.array(run.errors[MODEL], np.float64) for run in (before, after)]
     return ReleaseComparison(
         old=_side(sides[0], before),
@@ -108,13 +108,15 @@ def compare_releases(
     )
 
 
-def _measured(old: Release, new: Release, progress: Progress) -> tuple[BenchmarkRun, BenchmarkRun]:
+def _measured(
+    home: Path, old: Release, new: Release, progress: Progress
+) -> tuple[BenchmarkRun, BenchmarkRun]:
     if old.manifest.frozen_digest != new.manifest.frozen_digest:
         raise ReleaseError(
             f"releases {old.number} and {new.number} have different matchers and were not checked on the same clips"
         )
     models = {side: RotoModel.from_tensors(load(side.weights).tensors) for side in (old, new)}
-    runs = measure({str(side.number): model for side, model in models.items()}, progress=progress)
+    runs = measure(home, {str(side.number): model for side, model in models.items()}, progress=progress)
     return runs[str(old.number)], runs[str(new.number)]
 
 

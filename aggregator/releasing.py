@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from aggregator.benchmark_clips import kept_clips
 from aggregator.campaign import CAMPAIGNS_FOLDER
 from aggregator.campaign_run import open_registry
 from aggregator.registry import Registry
@@ -17,12 +18,12 @@ from aggregator.round_store import CANDIDATE_FILE, RoundStore
 from federation.errors import ReleaseError
 from federation.homes import CoordinatorHome
 from federation.keys import PLAN_KEY, load_plan_key
-from federation.model_spec import ARCHITECTURE, base_model_spec
+from federation.model_spec import ARCHITECTURE, base_model_spec, frozen_digest
 from federation.plan import TrainingPlan
 from federation.privacy import epsilon, event_of
 from federation.release_manifest import WEIGHTS, privacy_of
 from model.network import RotoModel
-from model.public_benchmark import BASELINES, RECIPE, build_clips, evaluate
+from model.public_benchmark import BASELINES, RECIPE, evaluate
 from model.weights import base_path, load, load_public
 
 Progress = Callable[[str], None]
@@ -100,14 +101,14 @@ def release_candidate(home: Path, campaign: str, *, hold: bool = False, progress
     )
 
 
-def measure(models: Mapping[str, RotoModel], *, progress: Progress) -> dict[str, BenchmarkRun]:
+def measure(home: Path, models: Mapping[str, RotoModel], *, progress: Progress) -> dict[str, BenchmarkRun]:
     """Run the public benchmark once for models that share a matcher; boundary errors in percent of a shape's size.
 
     Returns:
         A run for each model, under its name.
     """
-    matcher = next(iter(models.values())).matcher
-    clips = build_clips(matcher, progress=lambda done, of: progress(f"public benchmark: clip {done} of {of}"))
+    model = next(iter(models.values()))
+    clips = kept_clips(home, frozen_digest(model.to_tensors()), lambda: model.matcher, progress)
     scores = evaluate(models, clips)
     names = tuple(clip.name for clip in clips)
 
@@ -136,7 +137,7 @@ def _release(
     models = {CANDIDATE: RotoModel.from_tensors(loaded.tensors)}
     if parent is not None:
         models[BASE] = RotoModel.from_tensors(load(parent).tensors)
-    runs = measure(models, progress=progress)
+    runs = measure(home, models, progress=progress)
     check = check_candidate(runs[CANDIDATE], runs.get(BASE))
     if not check.passed:
         return ReleaseOutcome(check, None, None, promoted=False)

@@ -2,8 +2,8 @@
 
 Options of the plan beside the norm-clipped mean (``aggregator.aggregation``), which stays the default: under local
 noise every honest update is mostly noise, so a rule that picks or trims throws signal away with it; what each costs and
-bears is measured in docs/attacks.md. Each needs a least number of studios (``federation.plan.STUDIOS_MIN``), below which it
-would bear nobody.
+bears is measured in docs/attacks.md. Each needs a least number of studios (``federation.plan.STUDIOS_MIN``), below
+which it would bear nobody.
 
 A studio has one voice: its late update and its fresh one are averaged by their weights first. Updates lie in an
 unnamed file while a rule runs and are read in blocks of columns, so memory does not grow with the number of studios.

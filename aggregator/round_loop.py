@@ -16,6 +16,7 @@ from aggregator.courier import Clock, Courier, Pace
 from aggregator.enrolment import Enrolment
 from aggregator.progress import CampaignProgress
 from aggregator.replies import Question, judge, ledger_head
+from aggregator.round_check import RoundCheck
 from aggregator.round_close import updates_to_use, weights_after
 from aggregator.round_events import (
     Action,
@@ -32,7 +33,7 @@ from aggregator.round_events import (
     Ticked,
     UpdateAccepted,
 )
-from aggregator.round_report import Told, round_ended, round_opened, studio_answered
+from aggregator.round_report import Told, round_checked, round_ended, round_opened, studio_answered
 from aggregator.round_rules import advance
 from aggregator.round_state import Phase, RoundState, Standing, open_round, reopen_round
 from aggregator.round_store import RoundRecord, RoundStore
@@ -55,6 +56,7 @@ class Campaign:
     Attributes:
         plan_document: the signed plan's bytes, as studios get them.
         bundle_digest: of the app bundle; part of every instruction.
+        check: judges each round's weights; None leaves that to the release check.
     """
 
     plan: TrainingPlan
@@ -67,6 +69,7 @@ class Campaign:
     progress: CampaignProgress
     clock: Clock = field(default_factory=Clock)
     pace: Pace = field(default_factory=Pace)
+    check: RoundCheck | None = None
 
 
 def run_round(campaign: Campaign, server_round: int) -> RoundRecord:
@@ -303,17 +306,26 @@ class _Round:
         self._campaign.progress.round(record)
         if ended:
             self._tell(round_ended(record.state))
+            if record.verdict is not None:
+                self._tell(round_checked(record.verdict))
 
     def _decide(self) -> None:
-        """Fix which updates enter the mean and what the weights will be."""
+        """Fix which updates enter the mean and what the weights will be: what follows, or the last good ones."""
         used = updates_to_use(self._store, self._state)
-        digest = packed_digest(weights_after(self._store, self._plan, self._base, self._number, used))
-        self._record = replace(self._record, used=used, weights_digest=digest)
+        after = weights_after(self._store, self._plan, self._base, self._number, used)
+        verdict = None
+        if self._campaign.check is not None:
+            start = self._store.read_weights(0)
+            verdict = self._campaign.check.judge(self._base if start is None else start, self._base, after)
+        kept = self._base if verdict is not None and verdict.rolled_back else after
+        self._record = replace(self._record, used=used, weights_digest=packed_digest(kept), verdict=verdict)
 
     def _write_weights(self) -> None:
-        digest = self._record.weights_digest
+        digest, verdict = self._record.weights_digest, self._record.verdict
         if self._store.read_weights(self._number, digest) is None:
-            weights = weights_after(self._store, self._plan, self._base, self._number, self._record.used)
+            weights = self._base
+            if verdict is None or not verdict.rolled_back:
+                weights = weights_after(self._store, self._plan, self._base, self._number, self._record.used)
             if packed_digest(weights) != digest:
                 raise RoundError(f"its updates do not give the weights {digest} that were decided")
             self._store.write_weights(self._number, weights)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from aggregator.round_check import RoundVerdict
 from aggregator.round_state import Phase, RoundState, Standing, size_text
 
 Value = str | int | float | list[str]
@@ -61,6 +63,20 @@ def round_ended(state: RoundState) -> Told:
         f"round.{state.phase}",
         f"{label}{state.reason}",
         {"returned": list(state.accepted), "missing": list(state.missing), "bytes": bytes_in(state)},
+    )
+
+
+def round_checked(verdict: RoundVerdict) -> Told:
+    """What the public benchmark said of a round's weights."""
+    label = "ROLLED BACK to the last good weights: " if verdict.rolled_back else ""
+    return Told(
+        "round.rolled_back" if verdict.rolled_back else "round.checked",
+        f"{label}{verdict.reason}",
+        {
+            "start": round(verdict.start, 4),
+            "before": round(verdict.before, 4),
+            "after": round(verdict.after, 4) if math.isfinite(verdict.after) else "infinite",
+        },
     )
 
 

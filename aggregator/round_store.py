@@ -36,6 +36,7 @@ import safetensors.numpy
 from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError
 
+from aggregator.round_check import RoundVerdict
 from aggregator.round_state import RoundState
 from federation.documents import DOCUMENT_BYTES_MAX, PrivateKey, digest
 from federation.durable import make_private_dir, read_bounded, remove_leftovers, write_atomic
@@ -81,7 +82,8 @@ class RoundRecord:
         attempt: 1, and one more each time that a degraded or failed round was tried again.
         state: where the round stands; without the roster, which is never stored.
         used: once CLOSED, the updates in the mean, by studio and round.
-        weights_digest: once CLOSED, of the packed weights after the round.
+        weights_digest: once CLOSED, of the packed weights after the round; those before it if it was rolled back.
+        verdict: once CLOSED, what the public benchmark said, where it is asked.
     """
 
     server_round: int
@@ -90,6 +92,7 @@ class RoundRecord:
     attempt: int = 1
     used: tuple[UsedUpdate, ...] = ()
     weights_digest: str | None = None
+    verdict: RoundVerdict | None = None
     schema: str = field(default=RECORD_SCHEMA)
 
 

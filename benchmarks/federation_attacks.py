@@ -20,6 +20,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import NormalDist
 from typing import Any
@@ -44,8 +45,8 @@ from model.windows import Window
 from studio_node.noise import gaussian
 from studio_node.private_training import bounded_update
 
-SHOTS, HELD_OUT, SHOTS_PER_STUDIO, WINDOWS = 20, 4, 12, 3
-"""Of each kind: in the pool, held out; of each studio; per shape."""
+SHOTS, HELD_OUT, SHOTS_PER_STUDIO, WINDOWS, FRAMES = 8, 3, 8, 2, 13
+"""Of each kind in the pool, of each kind held out, of each studio, per shape, per shot."""
 ROUNDS, STEPS, SAMPLE_RATE, CLIP, DENOMINATOR = 4, 5, 0.25, 1.0, 25.0
 LEARNING_RATE, NOISE, BOUNDS = 0.1, 2.0, UpdateBounds(norm_max=6.0, grid=2.0**-20)
 """As benchmarks/federation_log.md, line 11: noise and bound keep the ratio of the plan's defaults."""
@@ -156,7 +157,7 @@ class Matrix:
         for _ in range(STEPS):
             drawn = [int(shot) for shot in shots if self.rng.random() < SAMPLE_RATE]
             summed = sum((gradients[shot] for shot in drawn), np.zeros(self.base.size))
-            # With noise: 12 shots stand for a tier s studio's hundred, whose sum is that many times as long.
+            # A few shots stand for a tier s studio's hundred, whose sum is that many times as long.
             summed = summed * (DENOMINATOR / BATCH_WITHOUT_NOISE)
             noise = gaussian(self.base.size, NOISE * CLIP) if noisy else 0.0
             moved -= LEARNING_RATE * (summed + noise) / DENOMINATOR
@@ -179,7 +180,7 @@ def _shots(work: Path, kind: str, seed: int) -> list[list[Window]]:
         if not file.exists():
             matcher = matcher or RotoModel.base().matcher
             rng = np.random.default_rng([seed, sorted(KINDS).index(kind), index])
-            shot = make_shot(rng, KINDS[kind])
+            shot = make_shot(rng, replace(KINDS[kind], frames=FRAMES))
             windows = shot_windows(shot, rng, matcher=matcher, per_shape=WINDOWS)[:WINDOWS]
             tensors = {
                 f"{row}.{n}": a for row, window in enumerate(windows) for n, a in window.to_tensors().items()

@@ -180,34 +180,56 @@ def evaluate(models: Mapping[str, RotoModel], clips: Sequence[BenchmarkClip]) ->
     for clip in clips:
         predicted = dict(clip.baselines)
         for name, model in models.items():
-            points = clip.truth.copy()
-            for first, evidence, reference in clip.spans:
-                points[first + 1 : first + 1 + len(evidence.time)] = fuse(model, evidence, reference)[0]
-            predicted[name] = points
+            predicted[name] = predict_clip(model, clip)
         scores += [score(clip, name, points) for name, points in predicted.items()]
     return scores
 
 
+def predict_clip(model: RotoModel, clip: BenchmarkClip) -> Points:
+    """Predict a clip from its evidence: [T, M, 2] plate pixels, the truth on its keys."""
+    points = clip.truth.copy()
+    for first, evidence, reference in clip.spans:
+        points[first + 1 : first + 1 + len(evidence.time)] = fuse(model, evidence, reference)[0]
+    return points
+
+
+def boundary_error(clip: BenchmarkClip, points: Points) -> float:
+    """Mean distance between outlines over a clip's scored frames, percent of the outline's size."""
+    return float(np.mean([_boundary(clip, points, row) for row in _scored_rows(clip)]))
+
+
 def score(clip: BenchmarkClip, method: str, points: Points) -> ClipScore:
     """Score one prediction [T, M, 2] on a clip's visible in-between frames."""
+    overlap, point = [], []
+    for row in _scored_rows(clip):
+        truth, guess = clip.truth[row], points[row]
+        matte, guessed = (coverage(o, clip.height, clip.width) for o in (truth, guess))
+        union = float(np.maximum(matte, guessed).sum())
+        overlap.append(float(np.minimum(matte, guessed).sum()) / union if union else 1.0)
+        point.append(100 * float(np.linalg.norm(guess - truth, axis=1).mean()) / _size(truth))
+    return ClipScore(
+        clip.name, method, boundary_error(clip, points), float(np.mean(overlap)), float(np.mean(point))
+    )
+
+
+def _scored_rows(clip: BenchmarkClip) -> NDArray[np.int64]:
     rows = np.setdiff1d(np.flatnonzero(clip.visible), clip.key_frames)
     if len(rows) == 0:
         raise PredictionError(
             f"benchmark clip {clip.name} shows nothing between its keys; the recipe is broken"
         )
-    boundary, overlap, point = [], [], []
-    for row in rows:
-        truth, guess = clip.truth[row], points[row]
-        matte, guessed = (coverage(o, clip.height, clip.width) for o in (truth, guess))
-        following = np.roll(truth, -1, axis=0)
-        size = np.sqrt(abs((truth[:, 0] * following[:, 1] - truth[:, 1] * following[:, 0]).sum()) / 2)
-        union = float(np.maximum(matte, guessed).sum())
-        overlap.append(float(np.minimum(matte, guessed).sum()) / union if union else 1.0)
-        boundary.append(100 * outline_distance_px(guess, truth) / size)
-        point.append(100 * float(np.linalg.norm(guess - truth, axis=1).mean()) / size)
-    return ClipScore(
-        clip.name, method, float(np.mean(boundary)), float(np.mean(overlap)), float(np.mean(point))
-    )
+    return rows
+
+
+def _boundary(clip: BenchmarkClip, points: Points, row: int) -> float:
+    truth = clip.truth[row]
+    return 100 * outline_distance_px(points[row], truth) / _size(truth)
+
+
+def _size(outline_px: Points) -> float:
+    following = np.roll(outline_px, -1, axis=0)
+    area = (outline_px[:, 0] * following[:, 1] - outline_px[:, 1] * following[:, 0]).sum() / 2
+    return float(np.sqrt(abs(area)))
 
 
 def paired_interval(

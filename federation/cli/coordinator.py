@@ -160,12 +160,22 @@ def run(
     carried: list[str] | None = typer.Option(
         None, help="A studio without any line: its rounds are carried as files, see fedroto round; repeat."
     ),
+    check: bool = typer.Option(
+        True, help="Measure each round's weights on the public benchmark and roll back what is worse."
+    ),
     as_json: bool = Json,
 ) -> None:
     """Run a campaign's rounds from the newest release; stop and start it again at any point."""
     from aggregator.campaign_run import run as run_campaign
 
-    result = run_campaign(home, campaign, plan_settings(setting), carried=carried or (), progress=progress)
+    result = run_campaign(
+        home,
+        campaign,
+        plan_settings(setting),
+        carried=carried or (),
+        check_rounds=check,
+        progress=progress,
+    )
     show(result, as_json, campaign_text)
     if result.exit_code:
         raise typer.Exit(result.exit_code)
@@ -236,10 +246,14 @@ def plan_settings(texts: list[str] | None) -> dict[str, int | float | str]:
     return settings
 
 
+def _phase(outcome: Any) -> str:
+    return "rolled back" if outcome.rolled_back else str(outcome.phase)
+
+
 def campaign_text(result: Any) -> str:
     """Say how a campaign's rounds went and what they cost."""
     rows = [
-        [one.server_round, one.phase, len(one.returned), len(one.late), one.bytes_in, one.reason]
+        [one.server_round, _phase(one), len(one.returned), len(one.late), one.bytes_in, one.reason]
         for one in result.rounds
     ]
     cost = ", ".join(f"tier {tier}: epsilon {value:.3f}" for tier, value in result.epsilon.items())

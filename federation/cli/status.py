@@ -125,7 +125,7 @@ def _headline(overview: Overview, status: CampaignStatus) -> RenderableType:
 def _rounds(status: CampaignStatus) -> Table:
     from rich.text import Text
 
-    table = _table("round", "state", "returned", "late", "bytes in", "took", "why")
+    table = _table("round", "state", "returned", "late", "bytes in", "took", "public", "why")
     for one in status.rounds:
         took = [studio.seconds for studio in one.studios if studio.standing == "accepted"]
         table.add_row(
@@ -135,7 +135,11 @@ def _rounds(status: CampaignStatus) -> Table:
             Text(", ".join(one.late) or "-"),
             f"{one.bytes_in:,}",
             f"{max(took):.1f} s" if took else "-",
-            Text(one.reason),
+            Text(
+                "-" if one.public_error is None else f"{one.public_error:.3f}",
+                "bold red" if one.rolled_back else "",
+            ),
+            Text(f"ROLLED BACK: {one.verdict}" if one.rolled_back else one.reason),
         )
     return table
 

@@ -26,7 +26,7 @@ import numpy as np
 from cryptography.hazmat.primitives.asymmetric import ec
 from flwr.app import RecordDict
 
-from aggregator.campaign import BaseWeights, CampaignRequest, run_campaign
+from aggregator.campaign import BaseWeights, CampaignRequest, MeasureFactory, run_campaign
 from aggregator.campaign_result import CampaignResult
 from aggregator.courier import Clock, Pace
 from aggregator.enrolment import Enrolment
@@ -165,6 +165,7 @@ class FederationSimulator:
         campaign: str = "spring",
         told: list[str] | None = None,
         pace: Pace | None = None,
+        measure_factory: MeasureFactory | None = None,
         **overrides: int | float | str,
     ) -> CampaignResult:
         """Run a campaign, or go on with it, in research mode."""
@@ -178,6 +179,7 @@ class FederationSimulator:
             bundle=BUNDLE,
             clock=Clock(lambda: self.now, self.sleep),
             pace=pace or Pace(poll_s=0.5, roster_s=1.0),
+            measure_factory=measure_factory,
         )
 
     def at(self, seconds: float, action: Callable[[], None]) -> None:

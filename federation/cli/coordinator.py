@@ -82,7 +82,8 @@ def admit(
         result,
         as_json,
         lambda done: (
-            f"{done.studio} is admitted in size tier {done.size_tier}\nsend back {done.kit}\n"
+            f"{done.studio} is admitted in size tier {done.size_tier}\n"
+            f"{_kit_text(done, home)}\n"
             f"plan key to read out: {done.plan_key}"
         ),
     )
@@ -206,6 +207,14 @@ def part(
         serve_releases(home)
     else:
         raise typer.BadParameter(f"{name!r} is none of superlink, fleet-proxy, roster, releases")
+
+
+def _kit_text(admission: Any, home: Path) -> str:
+    from federation.homes import CoordinatorHome
+
+    if admission.kit.parent == CoordinatorHome(home).kits:
+        return "it waits on the line and takes its join kit by itself"
+    return f"send back {admission.kit}"
 
 
 def _departure_text(left: Any) -> str:

@@ -39,7 +39,8 @@ def init(
         as_json,
         lambda done: (
             f"{done.home} is set up\nnode key  {done.fingerprint}\n"
-            f"send {done.request} to the coordinator; no secret is in it, and the private key never leaves {done.home}"
+            f"send {done.request} to the coordinator, or join by its address: fedroto studio join HOST:PORT\n"
+            f"no secret is in the request, and the private key never leaves {done.home}"
         ),
     )
 
@@ -90,8 +91,9 @@ def join(
         as_json,
         lambda done: (
             f"{done['studio']} joined {done['federation']} at {done['fleet_address']}, size tier {done['size_tier']}\n"
-            "what leaves this building: one noised float32 array of weight differences a round, the plan's id and "
-            "the ledger's head; nothing else\nsee it: fedroto egress preview, fedroto egress log"
+            "what leaves this building: one noised float32 array of weight differences a round, the plan's id, "
+            "the ledger's head and a signature over them; nothing else\n"
+            "see it: fedroto egress preview, fedroto egress log"
         ),
     )
 

@@ -276,7 +276,14 @@ class RealFederation:
             status = child.wait(patience_s)
         finally:
             child_process.stop([child], patience_s=0)
-        return {**json.loads((self.root / "logs" / f"{name}.json").read_text()), "status": status}
+        said = (self.root / "logs" / f"{name}.json").read_text()
+        try:
+            return {**json.loads(said), "status": status}
+        except ValueError as error:
+            log = (self.root / "logs" / f"{name}.log").read_text()
+            raise AssertionError(
+                f"{name} ended with {status} and said {said[-500:]!r}; its log: {log[-2000:]}"
+            ) from error
 
     def journal(self, studio: str, part: str) -> list[dict[str, Any]]:
         """Events that a studio's runner or uplink has noted."""

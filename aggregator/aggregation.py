@@ -20,6 +20,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
+from aggregator.blocks import blocks
 from aggregator.validation import norm
 from federation.errors import RoundError
 from federation.messages import PackedWeights
@@ -71,9 +72,12 @@ def norm_clipped_mean(contributions: Iterable[Contribution], *, parameters: int,
     total = np.zeros(parameters, np.float64)
     weights = 0.0
     for one in in_order(contributions):
-        total += one.weight * clipped(one, parameters, norm_max)
+        update, scale = loaded(one, parameters, norm_max)
+        for part in blocks(parameters):
+            total[part] += one.weight * (update[part].astype(np.float64) * scale)
         weights += one.weight
-    return total / weights
+    total /= weights
+    return total
 
 
 def in_order(contributions: Iterable[Contribution]) -> list[Contribution]:
@@ -109,15 +113,17 @@ def apply_mean(base: PackedWeights, mean: Mean) -> PackedWeights:
     """
     if base.shape != mean.shape:
         raise RoundError(f"the mean has {mean.size} values, the weights have {base.size}")
+    moved = np.empty_like(base)
     with np.errstate(over="ignore"):
-        moved = (base.astype(np.float64) + mean).astype(np.float32)
+        for part in blocks(base.size):
+            moved[part] = base[part].astype(np.float64) + mean[part]
     if not np.isfinite(moved).all():
         raise RoundError("the round's mean would make a weight infinite; the weights are left as they were")
     return moved
 
 
-def clipped(one: Contribution, parameters: int, norm_max: float) -> Mean:
-    """Load an update, float64 [P], scaled down to ``norm_max`` if it is longer.
+def loaded(one: Contribution, parameters: int, norm_max: float) -> tuple[PackedWeights, float]:
+    """Load an update, float32 [P], and what scales it down to ``norm_max``: 1 unless it is longer.
 
     Raises:
         RoundError: it is not finite float32 [P].
@@ -129,5 +135,4 @@ def clipped(one: Contribution, parameters: int, norm_max: float) -> Mean:
             f"expected finite float32 [{parameters}]"
         )
     length = norm(update)
-    wide: Mean = update.astype(np.float64)
-    return wide * (norm_max / length) if length > norm_max else wide
+    return update, norm_max / length if length > norm_max else 1.0

@@ -20,7 +20,8 @@ from typing import Final, Self
 import numpy as np
 import numpy.typing as npt
 
-from aggregator.aggregation import Contribution, Mean, clipped, in_order, norm_clipped_mean
+from aggregator.aggregation import Contribution, Mean, in_order, loaded, norm_clipped_mean
+from aggregator.blocks import blocks
 from federation.errors import RoundError
 from federation.plan import STUDIOS_MIN, Aggregation
 
@@ -69,9 +70,7 @@ class _Voices:
         self._file = tempfile.TemporaryFile(prefix="fedroto-voices-")  # noqa: SIM115  # closed by __exit__
         for _, of_studio in groupby(ordered, key=lambda one: one.studio):
             own = list(of_studio)
-            total = sum(one.weight for one in own)
-            voice = sum(one.weight / total * clipped(one, parameters, norm_max) for one in own)
-            self._file.write(np.asarray(voice, np.float32).tobytes())
+            self._file.write(_voice(own, parameters, norm_max).tobytes())
             weights.append(max(one.weight for one in own))
         self.weights: Weights = np.array(weights) / sum(weights)
 
@@ -112,6 +111,16 @@ class _Voices:
     def weighted_sum(self, weights: Weights) -> Mean:
         """Sum of the voices by these weights."""
         return self.by_columns(lambda block: weights @ block)
+
+
+def _voice(own: list[Contribution], parameters: int, norm_max: float) -> npt.NDArray[np.float32]:
+    """Average a studio's updates, each clipped, by their weights."""
+    voice, total = np.zeros(parameters, np.float32), sum(one.weight for one in own)
+    for one in own:
+        update, scale = loaded(one, parameters, norm_max)
+        for part in blocks(parameters):
+            voice[part] += one.weight / total * scale * update[part].astype(np.float64)
+    return voice
 
 
 def _sorted(block: npt.NDArray[np.float64], weights: Weights) -> tuple[npt.NDArray[np.float64], Weights]:

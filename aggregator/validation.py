@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from aggregator.blocks import blocks
 from federation.documents import PublicKey
 from federation.errors import SignatureError
 from federation.messages import SignedUpdate
@@ -117,8 +118,11 @@ def inspect_update(
 
 def norm(update: npt.NDArray[np.float32]) -> float:
     """Euclidean norm of a packed float32 array, in float64 (no float32 value overflows its square there)."""
-    wide = update.astype(np.float64)
-    return math.sqrt(float(wide @ wide))
+    total = 0.0
+    for part in blocks(update.size):
+        wide = update[part].astype(np.float64)
+        total += float(wide @ wide)
+    return math.sqrt(total)
 
 
 def norm_allowance(bounds: UpdateBounds, parameters: int) -> float:
@@ -141,8 +145,7 @@ def _inspect_array(update: npt.NDArray[Any], expected: Expectation) -> Rejection
     if wrong:
         return Rejection(Fault.NOT_FINITE, f"{wrong} of its {update.size} values are NaN or infinite")
     bounds = expected.bounds
-    multiples = update.astype(np.float64) / bounds.grid  # exact: the grid is a power of two
-    wrong = int(np.count_nonzero(multiples != np.rint(multiples)))
+    wrong = sum(_off_grid(update[part], bounds.grid) for part in blocks(update.size))
     if wrong:
         return Rejection(
             Fault.OFF_GRID, f"{wrong} of its {update.size} values are no multiple of {bounds.grid}"
@@ -151,6 +154,11 @@ def _inspect_array(update: npt.NDArray[Any], expected: Expectation) -> Rejection
     if length > bounds.norm_max + norm_allowance(bounds, update.size):
         return Rejection(Fault.NORM, f"its norm is {length:.6g}, the plan allows {bounds.norm_max:g}")
     return None
+
+
+def _off_grid(values: npt.NDArray[np.float32], grid: float) -> int:
+    multiples = values.astype(np.float64) / grid  # exact: the grid is a power of two
+    return int(np.count_nonzero(multiples != np.rint(multiples)))
 
 
 def _inspect_head(head: LedgerHead, seen: LedgerHead | None) -> Rejection | None:

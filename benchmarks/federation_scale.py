@@ -62,7 +62,8 @@ from model.weights import TensorSpec, save
 home, parameters, rounds, studios = Path(sys.argv[1]), *map(int, sys.argv[2:])
 RotoModel.trainable_spec = staticmethod(lambda: TensorSpec(("w",), ((parameters,),)))
 base = home / "scale.safetensors"
-save(base, {"fusion.w": np.zeros(parameters, np.float32), "matcher.frozen": np.ones(3, np.float32)})
+values = np.random.default_rng(0).standard_normal(parameters).astype(np.float32)
+save(base, {"fusion.w": values, "matcher.frozen": np.ones(3, np.float32)})
 access = SuperLinkSettings.of_home(home).access()
 settings = {"noise_multiplier": 0.0, "rounds": rounds, "quorum": studios, "deadline_s": 1200}
 request = CampaignRequest("scale", BaseWeights(1, base), settings, "research")
@@ -154,7 +155,7 @@ class LightNode:
         kit = load_kit(home)
         self._plan_key, self._key = kit.plan_key, load_node_key(StudioHome(home).node_key).private
         self.stop, self.asked_at = threading.Event(), float("inf")
-        rng = np.random.default_rng(1)
+        rng = np.random.default_rng(list(kit.studio.encode()))
         self._update = (rng.integers(-3, 4, parameters) * 2.0**-20).astype(np.float32)
         self._connection = FleetConnection(
             address, kit.ca_pem.encode(), self._key, home / "node.json", self.stop
@@ -178,11 +179,12 @@ class LightNode:
 
     def _reply(self, message: Message) -> Any:
         instruction = RoundInstruction.verified(read_request(message.content).instruction, self._plan_key)
+        number = instruction.server_round  # other bytes each round: Flower does not send an object twice
         update = TrainUpdate(
-            self._update,
+            np.roll(self._update, number),
             instruction.plan_digest,
-            instruction.server_round,
-            f"{instruction.server_round:064x}",
+            number,
+            f"{number:064x}",
         )
         return reply_records(sign_update(update, UpdateSubject.of(instruction), self._key))
 

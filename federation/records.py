@@ -148,7 +148,8 @@ def _read_npy(data: bytes) -> PackedWeights:
         raise MessageError(
             f"the packed weights have no readable npy header: {type(error).__name__}"
         ) from error
-    body = data[stream.tell() :]
-    if dtype != np.dtype("<f4") or len(shape) != 1 or len(body) != 4 * shape[0]:
-        raise MessageError(f"the packed weights' header and their {len(body)} bytes contradict each other")
-    return np.frombuffer(body, "<f4").astype(np.float32)
+    start = stream.tell()
+    size_bytes = len(data) - start
+    if dtype != np.dtype("<f4") or len(shape) != 1 or size_bytes != 4 * shape[0]:
+        raise MessageError(f"the packed weights' header and their {size_bytes} bytes contradict each other")
+    return np.frombuffer(data, "<f4", offset=start).astype(np.float32)

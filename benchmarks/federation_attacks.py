@@ -160,8 +160,10 @@ class Matrix:
             summed = sum((gradients[shot] for shot in drawn), np.zeros(self.base.size))
             # A few shots stand for a tier s studio's hundred, whose sum is that many times as long.
             summed = summed * (DENOMINATOR / BATCH_WITHOUT_NOISE)
-            noise = gaussian(self.base.size, NOISE * CLIP) if noisy else 0.0
-            moved -= LEARNING_RATE * (summed + noise) / DENOMINATOR
+            moved -= LEARNING_RATE * summed / DENOMINATOR
+        if noisy:  # all steps' noise in one draw
+            drawn_noise = gaussian(self.base.size, NOISE * CLIP * math.sqrt(STEPS), BOUNDS.grid)
+            moved -= LEARNING_RATE * drawn_noise / DENOMINATOR
         return _bounded(moved)
 
     def _backdoor(self, shots: Sequence[Sequence[Window]]) -> Vector:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
-from aggregator.campaign_status import CampaignStatus, campaign_status, campaigns
+from aggregator.campaign_status import CampaignStatus, RoundLine, campaign_status, campaigns
 from aggregator.enrolment import EnrolledStudio, enrolled_studios
 from aggregator.plan_cost import PlanCosts, TierCost
 from aggregator.presence import NodeSeen
@@ -72,6 +72,12 @@ class Overview:
     studios: tuple[StudioOverview, ...]
     costs: tuple[TierCost, ...]
     releases: ListedReleases
+
+
+def shown_error(one: RoundLine) -> float | None:
+    """A round's error on the public benchmark, or None where its mean is over too few updates to be shown."""
+    updates = len({*one.returned, *one.used_late})
+    return one.public_error if updates >= GROUP_MIN else None
 
 
 class Overviews:

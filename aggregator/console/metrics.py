@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
-from aggregator.overview import Overview
+from aggregator.overview import Overview, shown_error
 from aggregator.release_check import MODEL
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
@@ -57,6 +57,19 @@ def _rounds(overview: Overview) -> Iterator[Family]:
         yield "fedroto_round", "gauge", "The newest round.", [(label, last.server_round)]
         yield "fedroto_round_returned", "gauge", "Updates of the newest round.", [(label, len(last.returned))]
         yield "fedroto_round_quorum", "gauge", "Updates that it needs.", [(label, last.quorum)]
+    yield (
+        "fedroto_rounds_rolled_back",
+        "gauge",
+        "Rounds whose weights the public benchmark found worse.",
+        [(label, sum(one.rolled_back for one in status.rounds))],
+    )
+    errors = [error for one in status.rounds if (error := shown_error(one)) is not None]
+    yield (
+        "fedroto_round_error_percent",
+        "gauge",
+        "Mean boundary error on the public benchmark of the newest round that was measured.",
+        [(label, error) for error in errors[-1:]],
+    )
     yield (
         "fedroto_epsilon_spent",
         "gauge",

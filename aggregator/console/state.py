@@ -7,7 +7,7 @@ import shlex
 from typing import Any
 
 from aggregator.campaign_status import CampaignStatus, RoundLine
-from aggregator.overview import Overview, StudioOverview
+from aggregator.overview import Overview, StudioOverview, shown_error
 from aggregator.plan_cost import TierCost
 from aggregator.release_check import MODEL, UNIT
 from aggregator.release_list import ListedRelease
@@ -60,6 +60,8 @@ def _round(one: RoundLine) -> dict[str, Any]:
         "standing": {turn.studio: turn.standing for turn in one.studios},
         "why": {turn.studio: turn.reason for turn in one.studios if turn.reason},
         "used_late": list(one.used_late),
+        "rolled_back": one.rolled_back,
+        "error": shown_error(one),
     }
 
 

@@ -16,6 +16,21 @@ export function drawBenchmark({ releases, unit }) {
   draw("benchmark", ordered.map((one) => one.number), series, "release", (value) => `${value.toFixed(3)} %`);
 }
 
+// Round by round, where the coordinator measures each: the start of the campaign is round 0.
+export function drawRoundErrors({ campaign, releases }) {
+  const measured = campaign ? campaign.rounds.filter((one) => one.error !== null) : [];
+  byId("benchmark-rounds").hidden = measured.length === 0;
+  if (measured.length === 0) return;
+  const base = releases.find((one) => one.number === campaign.base_release);
+  const numbers = [...(base ? [0] : []), ...measured.map((one) => one.number)];
+  const constant = (value) => numbers.map(() => value);
+  const series = [
+    { label: campaign.name, values: [...(base ? [base.error] : []), ...measured.map((one) => one.error)], bold: true },
+    ...Object.entries(base ? base.baselines : {}).sort().map(([label, value]) => ({ label, values: constant(value) })),
+  ];
+  draw("benchmark-rounds", numbers, series, "round", (value) => `${value.toFixed(3)} %`);
+}
+
 export function drawPrivacy({ costs }) {
   const rounds = [...new Set(costs.flatMap((one) => one.points.map(([number]) => number)))].sort((a, b) => a - b);
   const curves = Map.groupBy(costs, (one) => JSON.stringify(one.points)); // tiers of one delta cost the same

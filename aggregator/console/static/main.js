@@ -1,12 +1,12 @@
 // Asks for the state every other second and draws it; when the console is gone it says so and keeps what it showed.
 
-import { drawBenchmark, drawPrivacy } from "./charts.js";
+import { drawBenchmark, drawPrivacy, drawRoundErrors } from "./charts.js";
 import { byId, clock, fill, make } from "./page.js";
 import { drawCommands, drawCosts, drawReleases, listenForCopies } from "./releases.js";
 import { drawFeed, drawNow, drawRounds, drawStudios, drawTiles } from "./rounds.js";
 
 const PERIOD_MS = 1500;
-const DRAWERS = [drawNow, drawTiles, drawRounds, drawFeed, drawBenchmark, drawPrivacy, drawCosts, drawReleases, drawStudios, drawCommands];
+const DRAWERS = [drawNow, drawTiles, drawRounds, drawFeed, drawRoundErrors, drawBenchmark, drawPrivacy, drawCosts, drawReleases, drawStudios, drawCommands];
 let campaign = null;
 let state = null;
 

@@ -67,8 +67,8 @@ function row(one, studios) {
     return make("td", { className: "standing" }, make("i", { className: `dot ${standing}`, title: said, role: "img", "aria-label": said }));
   });
   const why = one.phase === "degraded" || one.phase === "failed" ? make("div", { className: "quiet" }, one.reason.replace(/^.*?; missing: /, "missing: ")) : null;
-  const phase = one.phase === "degraded" ? "DEGRADED" : one.phase;
-  return make("tr", {}, make("td", { className: "number" }, number), make("td", { className: one.phase }, phase), ...dots,
+  const phase = one.phase === "degraded" ? "DEGRADED" : one.rolled_back ? "rolled back" : one.phase;
+  return make("tr", {}, make("td", { className: "number" }, number), make("td", { className: one.rolled_back ? "degraded" : one.phase }, phase), ...dots,
     make("td", {}, one.sentence.replace(/^round \d+: /, ""), why));
 }
 

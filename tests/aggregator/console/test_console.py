@@ -34,6 +34,7 @@ def test_a_coordinators_look_at_the_federation(home, tmp_path):
         assert "withdrawn: loses thin shapes on motion blur" in text("releases")
         assert f'fedroto coordinator rollback --home {home.root} --reason "..."' in text("commands")
         assert browser.run("document.querySelectorAll('#benchmark canvas').length") == 1
+        assert browser.run("document.querySelectorAll('#benchmark-rounds canvas').length") == 1
 
         browser.run("document.querySelector('details.release summary').click()")
         browser.until("document.querySelector('details.release').open")

@@ -6,6 +6,7 @@ import threading
 from html.parser import HTMLParser
 
 import pytest
+from coordinator_home import OUT
 
 from aggregator.console.metrics import metrics
 from aggregator.console.report import report
@@ -91,6 +92,15 @@ def test_nothing_of_a_single_studios_training_is_shown(home, look):
     shown = json.dumps(page_state(look())) + metrics(look()) + report(look())
     found = re.search(r"(?i).{0,40}(\bloss\b|gradient|\bnorm\b|shots_max|num_examples)", shown)
     assert found is None, found[0]
+
+
+def test_a_rounds_error_is_shown_only_where_its_mean_is_over_three_updates(home, look):
+    home.round(7, Phase.CLOSED, {"birch": OUT, "cedar": OUT, "hazel": OUT})
+    rounds = {one["number"]: one for one in page_state(look())["campaign"]["rounds"]}
+    assert rounds[1]["error"] == pytest.approx(2.09)
+    assert rounds[7]["error"] is None
+    assert rounds[4]["error"] is None, "nothing was averaged"
+    assert 'fedroto_round_error_percent{campaign="spring"} 1.97' in metrics(look())
 
 
 def test_before_the_first_campaign_and_release_there_is_an_empty_page(home):

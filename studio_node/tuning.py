@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -124,6 +125,7 @@ def tune_on_shots(
         WeightsError: the first weights cannot be used.
     """
     _check_output(output)
+    cv2.setNumThreads(1)  # dense flow depends on the number of threads; the same seed gives the same weights
     say = progress or (lambda line: None)
     model, began_with = load_model(weights)
     whole = len(shots) >= SHOTS_FOR_WHOLE

@@ -17,7 +17,7 @@ from tests.studio_node.conftest import SMALL
 
 @pytest.fixture(scope="module")
 def two_shots(tmp_path_factory):
-    """Two small shots, long enough that a quarter of each can be kept aside."""
+    """Two small shots, long enough to keep a quarter aside; the dates in their files choose other spans each time."""
     folder = tmp_path_factory.mktemp("tuning") / "show"
     settings = replace(SMALL, frames=21)
     return make_procedural_shots(folder, seed=12, count=2, settings=settings, prefix="sh", artist_gap=5)
@@ -26,13 +26,14 @@ def two_shots(tmp_path_factory):
 def test_a_show_is_tuned_on_and_the_weights_predict(two_shots, small_weights, tmp_path):
     output, told = tmp_path / "mine.safetensors", []
     shots, _ = find_shots([two_shots[0].folder.parent])
-    report = tune_on_shots(shots, output, weights=small_weights, windows=3, steps=20, on_point=told.append)
+    report = tune_on_shots(shots, output, weights=small_weights, windows=8, steps=60, on_point=told.append)
     assert set(report.shots) == {"sh001", "sh002"}
     assert report.learned
     assert report.aside
     assert "last 25%" in report.kept_aside
     assert report.curve == tuple(told)
     assert report.output == output, "the untrained network has something to learn"
+    assert report.best_step > 0
     assert report.error_after < report.error_before
     assert "private" in load(output).metadata
     assert output.stat().st_mode & 0o777 == 0o600

@@ -194,6 +194,7 @@ class Demo:
                 self.root / "plates" / name,
                 home=self.studio(name),
                 show=f"{name}-show",
+                workers=1,  # the studios' ingests run side by side
                 windows=WINDOWS if self.clips is None else CLIP_WINDOWS,
             )
             for name in STUDIOS

@@ -206,6 +206,7 @@ class RealFederation:
                     self.root / "plates" / SHOWS[studio],
                     home=self.home(studio),
                     show=SHOWS[studio],
+                    workers=1,  # the studios' ingests run side by side
                     windows=3,
                 )
                 for studio in STUDIOS

@@ -33,8 +33,8 @@ CENTRE = 0.5
 """The evaluation counts pixel centres at integers, the product at halves."""
 BASELINES = ("smooth", "lk_closed", "dis_closed", "planar_closed")
 _EVIDENCE_CODE = (
-    "candidates evidence trackers trackers_lk trackers_dis trackers_planar tracks rigid appearance pictures matcher "
-    "matcher_crops matcher_network keyframes"
+    "candidates evidence path trackers trackers_lk trackers_dis trackers_planar tracks rigid appearance pictures "
+    "matcher matcher_crops matcher_network keyframes"
 )
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from model.appearance import appearance_difference
 from model.evidence import CANDIDATES, SpanEvidence
 from model.matcher import Matcher, match_span
+from model.path import Places, Steps, likely_path
 from model.pictures import Pictures
 from model.rigid import rigid_motions
 from model.trackers_dis import dis_chain
@@ -24,6 +25,21 @@ TRACKERS: Final[tuple[tuple[str, Chain, float, float], ...]] = (
     ("planar", planar_chain, 0.020, 1.00),
 )
 """Name, chain, expected error at a key and per unit of closure miss (both in outline sizes): guessed, not fitted."""
+STEPPING: Final = ("lk", "dis")
+"""Trackers whose steps make the path: those that place every point by itself."""
+STEP_FLOOR: Final = 0.002
+STEP_FLOOR_PX: Final = 0.2
+STEP_DRIFT: Final = 0.5
+"""Expected error of a step: in outline sizes, in pixels, and for each length of forward-backward disagreement."""
+PLACES: Final = (
+    ("match_left", 0.009, 1.6),
+    ("match_right", 0.009, 1.6),
+    ("planar_left", 0.0, 0.5),
+    ("planar_right", 0.0, 0.5),
+)
+"""Where the path is held: candidate, expected error at best and for each length that is expected of it by itself."""
+PATH_DOUBT: Final = 5.0
+"""Expected error of the path for each standard deviation: its measurements err together."""
 MATCH_FLOOR: Final = 0.006
 INTERPOLATION_FLOOR: Final = 0.05
 INTERPOLATION_MOTION: Final = 1.0
@@ -87,8 +103,11 @@ def span_evidence(
         tracks = track_span(pictures, chain, first, last, keys, straight)
         if tracks is not None:
             draft.place_tracks(name, tracks, floor, per_miss, time)
+            if name in STEPPING:
+                draft.steps += steps_of(tracks, draft.reference)
     if matcher is not None and pictures.has(first) and pictures.has(last):
         draft.place_matches(pictures, matcher, first, last, keys, present)
+    draft.place_path(keys)
     draft.place_rigid(keys, time)
     draft.scale[~present] += MISSING_PICTURE
     if present.any() and pictures.has(first) and pictures.has(last):
@@ -140,6 +159,7 @@ class _Draft:
         self.appearance = np.zeros((*shape, 2))
         self.available = np.zeros((frames, len(CANDIDATES)))
         self.miss = np.zeros(shape[1:])
+        self.steps: list[Steps] = []
 
     def inward(self, points: Points) -> Points:
         return np.asarray((points - self.reference.origin) / self.reference.size)
@@ -167,8 +187,8 @@ class _Draft:
         miss = along_contour(0.5 * (tracks.left_miss + tracks.right_miss)) / size
         scale = floor + per_miss * miss * far_from_keys(time)[:, None]
         for side, points, drift, own in (
-            ("left", tracks.left, tracks.left_drift, tracks.left_miss),
-            ("right", tracks.right, tracks.right_drift, tracks.right_miss),
+            ("left", tracks.left, tracks.left_drift[1:-1], tracks.left_miss),
+            ("right", tracks.right, tracks.right_drift[1:-1], tracks.right_miss),
         ):
             column = self.place(f"{name}_{side}", points, scale)
             self.drift[:, :, column] = drift / size
@@ -208,6 +228,18 @@ class _Draft:
             # Matches are not closed: they do not drift, and closing them was measured to lose. Their miss still tells.
             ends = (points[-1], keys[1]) if side == "left" else (points[0], keys[0])
             self.miss[:, column] = np.linalg.norm(ends[0] - ends[1], axis=1) / self.reference.size
+
+    def place_path(self, keys: Points) -> None:
+        if not self.steps:
+            return
+        places = []
+        for name, floor, per_scale in PLACES:
+            column = CANDIDATES.index(name)
+            absent = self.available[:, column, None] < 0.5
+            scale = np.where(absent, np.inf, floor + per_scale * self.scale[:, :, column])
+            places.append(Places(self.points[:, :, column], scale))
+        path, deviation = likely_path(self.inward(keys), self.blended(), self.steps, places)
+        self.place("path", self.outward(path), PATH_DOUBT * deviation)
 
     def place_rigid(self, keys: Points, time: Points) -> None:
         inward = self.inward(keys)
@@ -255,6 +287,17 @@ class _Draft:
             keys=_float32(self.inward(keys)),
             context=_float32(np.array([gap, self.reference.size])),
         )
+
+
+def steps_of(tracks: SpanTracks, reference: SpanReference) -> list[Steps]:
+    """Both directions of a tracker as steps, in outline sizes."""
+    return [
+        Steps.of_track(
+            (track - reference.origin) / reference.size,
+            STEP_FLOOR + (STEP_FLOOR_PX + STEP_DRIFT * np.abs(np.diff(drift, axis=0))) / reference.size,
+        )
+        for track, drift in ((tracks.left_open, tracks.left_drift), (tracks.right_open, tracks.right_drift))
+    ]
 
 
 def far_from_keys(time: Points) -> Points:

@@ -21,15 +21,18 @@ CANDIDATES: Final = (
     "match_right",
     "rigid_left",
     "rigid_right",
+    "path",
 )
 """Ways to place a point, in the order of every array's candidate axis C.
 
 ``left`` starts from the span's first key, ``right`` from its last. Tracks are closed: their miss at the other key has
 been taken out linearly in time; a match is not, since it does not drift. ``rigid`` is a robust affine motion of a key
-outline onto the blend of the others.
+outline onto the blend of the others. ``path`` is the most likely way through all steps that trackers saw and all places
+where matches found the outline; it already holds what the others know, but for the planar and rigid ones.
 """
 LEFT: Final = tuple(i for i, name in enumerate(CANDIDATES) if name.endswith("_left"))
 RIGHT: Final = tuple(i for i, name in enumerate(CANDIDATES) if name.endswith("_right"))
+PATH: Final = CANDIDATES.index("path")
 
 Float32 = NDArray[np.float32]
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from model.errors import WeightsError
-from model.evidence import CANDIDATES, LEFT, RIGHT, SpanEvidence
+from model.evidence import CANDIDATES, LEFT, PATH, RIGHT, SpanEvidence
 from model.matcher import Matcher
 from model.weights import TensorSpec
 
@@ -21,6 +21,8 @@ BLOCKS: Final = 4
 FEATURES: Final = len(CANDIDATES) * 9 + 6
 SCALE_FLOOR: Final = 1e-4
 """Smallest predicted error, in outline sizes: a hundredth of a pixel on an object of 100 pixels."""
+PATH_LEAD: Final = 7.0
+"""Added to the path's logit: it has already weighed the others, which would count twice otherwise."""
 
 
 @dataclass(frozen=True)
@@ -166,13 +168,14 @@ def blend_candidates(evidence: EvidenceTensors) -> Blend:
     near = torch.zeros_like(evidence.log_scale)
     near[..., list(LEFT)] = torch.log(1.0 - time)[..., None]
     near[..., list(RIGHT)] = torch.log(time)[..., None]
+    near[..., PATH] = PATH_LEAD
     absent = (evidence.available < 0.5)[:, :, None, :]
     logits = (near - 2.0 * evidence.log_scale).masked_fill(absent, -1e4)
     weights = torch.softmax(logits, dim=-1)
     points = (weights[..., None] * evidence.points).sum(dim=-2)
     apart = ((evidence.points - points[..., None, :]) ** 2).sum(dim=-1)
     spread = torch.sqrt((weights * apart).sum(dim=-1) + 1e-8)
-    expected = -0.5 * torch.logsumexp(logits, dim=-1)
+    expected = (weights * evidence.log_scale).sum(dim=-1)
     log_scale = 0.5 * torch.log(torch.exp(2.0 * expected) + spread**2)
     along = torch.roll(points, -2, dims=2) - torch.roll(points, 2, dims=2)
     tangent = along / (along.norm(dim=-1, keepdim=True) + 1e-6)

@@ -32,7 +32,7 @@ SAMPLES_MIN: Final = 48
 SHAPE_SAMPLES: Final = 96
 SHAPE_SAMPLES_PER_SEGMENT: Final = (4, 16)
 FEATHER_SAMPLES_PER_SEGMENT: Final = 4
-TOLERANCE: Final = 0.03
+TOLERANCE: Final = 0.016
 """Predicted error, in outline sizes, at which confidence is one half: on real plates about 1.4% boundary distance,
 since the prediction also counts slips along the contour and errs on the safe side (benchmarks/model/log.md)."""
 MISSING_PICTURE: Final = 0.01

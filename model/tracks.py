@@ -34,12 +34,15 @@ class SpanTracks:
 
     Attributes:
         left, right: [T, M, 2] carried from the left and from the right key, plate pixels.
-        left_drift, right_drift: [T, M] pixels.
+        left_open, right_open: [T + 2, M, 2] the same before closing, both keys' frames included.
+        left_drift, right_drift: [T + 2, M] pixels.
         left_miss, right_miss: [M] distance to the other key before closing, pixels.
     """
 
     left: Points
     right: Points
+    left_open: Points
+    right_open: Points
     left_drift: Points
     right_drift: Points
     left_miss: Points
@@ -68,19 +71,21 @@ def track_span(
     if not (pictures.has(first) and pictures.has(last)):
         return None
     order = [frame for frame in range(first, last + 1) if pictures.has(frame)]
-    share = (np.array(order) - first) / (last - first)
     forward = chain(pictures, order, keys[0])
     backward = chain(pictures, order[::-1], keys[1])
     left_gap = keys[1] - forward.points[-1]
     right_gap = keys[0] - backward.points[-1]
-    left = forward.points + share[:, None, None] * left_gap
-    right = backward.points[::-1] + (1 - share)[:, None, None] * right_gap
     whole = np.concatenate([keys[:1], interpolated, keys[1:]])
     times = np.array(order) - first
-    every = np.arange(1, last - first)
+    every = np.arange(last - first + 1)
+    left = whole + _in_time(forward.points - whole[times], times, every)
+    right = whole + _in_time(backward.points[::-1] - whole[times], times, every)
+    share = (every / every[-1])[:, None, None]
     return SpanTracks(
-        left=interpolated + _in_time(left - whole[times], times, every),
-        right=interpolated + _in_time(right - whole[times], times, every),
+        left=(left + share * left_gap)[1:-1],
+        right=(right + (1 - share) * right_gap)[1:-1],
+        left_open=left,
+        right_open=right,
         left_drift=_in_time(forward.drift, times, every),
         right_drift=_in_time(backward.drift[::-1], times, every),
         left_miss=np.linalg.norm(left_gap, axis=1),
@@ -97,8 +102,8 @@ def blend(tracks: SpanTracks) -> Points:
 
 def _in_time(values: Points, times: NDArray[np.int64], wanted: NDArray[np.int64]) -> Points:
     """Values [F, ...] at increasing ``times`` interpolated linearly at the ``wanted`` times."""
-    if len(times) == len(wanted) + 2:
-        return values[1:-1]
+    if len(times) == len(wanted):
+        return values
     high = np.clip(np.searchsorted(times, wanted), 1, len(times) - 1)
     low = high - 1
     share = ((wanted - times[low]) / (times[high] - times[low])).reshape(-1, *([1] * (values.ndim - 1)))

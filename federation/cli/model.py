@@ -21,8 +21,8 @@ app = typer.Typer(no_args_is_help=True, help="Make and measure weights, on publi
 def pretrain(
     output: Path = typer.Argument(..., help="The .safetensors file to write."),
     seed: int = typer.Option(1, help="Chooses the procedural shots, the first weights and the order."),
-    steps: int = typer.Option(400, help="Optimiser steps."),
-    shots: int = typer.Option(60, help="Procedural shots."),
+    steps: int = typer.Option(200, help="Optimiser steps."),
+    shots: int = typer.Option(20, help="Procedural shots."),
     matcher: Path | None = typer.Option(None, help="Frozen matcher to build on; default: the packaged one."),
     work: Path | None = typer.Option(
         None, help="Folder that keeps what was done; default: beside the output. Run again to go on."

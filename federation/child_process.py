@@ -44,9 +44,14 @@ def start(
         stdout=stdout,
         stderr=stderr,
         process_group=0,
-        preexec_fn=_die_with_parent,
+        preexec_fn=die_with_parent,
         env={**os.environ, **(environment or {})},
     )
+
+
+def die_with_parent() -> None:
+    """Have Linux send this process SIGTERM when the thread that started it ends."""
+    _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def stop(children: Iterable[Child], *, patience_s: float = STOP_S) -> None:
@@ -82,7 +87,3 @@ def stop_on_signals() -> threading.Event:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop_requested.set())
     return stop_requested
-
-
-def _die_with_parent() -> None:
-    _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

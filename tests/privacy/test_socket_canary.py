@@ -14,6 +14,7 @@ from federation.messages import TrainRefusal, TrainUpdate, encode_request, read_
 from studio_node import local_round
 from studio_node.egress import EgressDoor
 from studio_node.egress_log import EGRESS_LOG, EgressLog, read_log
+from studio_node.reply_schedule import ReplySchedule
 from studio_node.runner import serve_one
 
 CANARY = 0.7312451
@@ -39,11 +40,11 @@ class Wire:
         self.ours.settimeout(60)
         self.bytes_out = b""
         door = EgressDoor(EgressLog(studio.home / EGRESS_LOG))
-        rounds, journal = studio.rounds(), Journal(None, "runner")
+        rounds, journal, schedule = studio.rounds(), Journal(None, "runner"), ReplySchedule(studio.home)
 
         def serve() -> None:
             with theirs:
-                while serve_one(theirs, rounds, door, journal):
+                while serve_one(theirs, rounds, door, journal, schedule):
                     pass
 
         self._thread = threading.Thread(target=serve, daemon=True)

@@ -1,6 +1,5 @@
 """Weights on the real public benchmark, from evidence that is gathered once."""
 
-import numpy as np
 import pytest
 
 from aggregator.public_measure import PublicMeasure
@@ -8,7 +7,9 @@ from aggregator.round_check import verdict
 from federation.model_spec import base_model_spec, pack_trainable
 from model import public_benchmark
 from model.benchmark_evidence import dumps, loads
+from model.candidates import CANDIDATES
 from model.errors import PredictionError
+from model.evidence import column
 from model.network import RotoModel
 from model.public_benchmark import build_clip, evaluate, of_method
 from model.weights import base_path, load
@@ -39,7 +40,11 @@ def test_it_is_the_benchmarks_own_error_and_gathers_evidence_once(tmp_path, tens
         {"model": RotoModel.from_tensors(tensors)}, loads(file.read_bytes().partition(b"\n")[2])
     )
     assert first == pytest.approx(of_method(scores, "model"), rel=1e-6)
-    ruined = (packed + np.random.default_rng(0).standard_normal(packed.size)).astype(np.float32)
+    bias = tensors["fusion.head.bias"].copy()
+    bias[: len(CANDIDATES)] = -100  # as little trust as the network can have in every tracker,
+    bias[[column("linear"), column("smooth")]] = 100
+    bias[len(CANDIDATES) : len(CANDIDATES) + 2] = 100  # and every point pushed aside as far as it can
+    ruined = pack_trainable(tensors | {"fusion.head.bias": bias}, spec)
     assert verdict(first * 24, first * 24, errors_of(ruined) * 24).rolled_back
     assert len(told) == 1
     file.write_bytes(file.read_bytes()[:1000])  # damaged: gathered anew

@@ -33,8 +33,10 @@ def test_a_show_is_tuned_on_and_the_weights_predict(two_shots, small_weights, tm
     assert "last 25%" in report.kept_aside
     assert report.curve == tuple(told)
     assert report.output == output, "the untrained network has something to learn"
-    assert report.best_step > 0
-    assert report.error_after < report.error_before
+    kept = next(point for point in report.curve if point.step == report.best_step)
+    assert kept.step > 0
+    assert kept.aside_loss == min(point.aside_loss for point in report.curve)
+    assert report.error_after == kept.aside_error
     assert "private" in load(output).metadata
     assert output.stat().st_mode & 0o777 == 0o600
     predicted = predict_shot(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import typer
 
@@ -16,6 +15,7 @@ MOTION = "Kind of motion"
 
 @app.command(epilog="Example: fedroto plates make plates --count 8 --width 320 --height 192 --studio 3")
 def make(
+    context: typer.Context,
     folder: Path = typer.Argument(..., help="Where the shots' folders go."),
     count: int = typer.Option(4, help="Procedural shots to make."),
     seed: int = typer.Option(1, help="Chooses the procedural shots."),
@@ -41,8 +41,8 @@ def make(
     light: float | None = typer.Option(
         None, help="Change of exposure and shading; 1 is usual.", rich_help_panel=LOOK
     ),
-    offset: float | None = typer.Option(
-        None, help="Pixels by which the artist draws outside the edge.", rich_help_panel=LOOK
+    offset_px: float | None = typer.Option(
+        None, "--offset", help="Pixels by which the artist draws outside the edge.", rich_help_panel=LOOK
     ),
     motion: float | None = typer.Option(
         None, help="Speed of figures and camera; 1 is usual.", rich_help_panel=MOTION
@@ -50,16 +50,23 @@ def make(
     deformation: float | None = typer.Option(
         None, help="Bending of figures; 1 is usual, 0 rigid.", rich_help_panel=MOTION
     ),
-    parts: float | None = typer.Option(None, help="Chance of articulated parts.", rich_help_panel=MOTION),
-    blur: float | None = typer.Option(None, help="Chance of motion blur.", rich_help_panel=MOTION),
+    parts_chance: float | None = typer.Option(
+        None, "--parts", help="Chance of articulated parts.", rich_help_panel=MOTION
+    ),
+    blur_chance: float | None = typer.Option(
+        None, "--blur", help="Chance of motion blur.", rich_help_panel=MOTION
+    ),
     shutter: float | None = typer.Option(
         None, help="Exposure of blurred pictures, frames; 0.4 is usual.", rich_help_panel=MOTION
     ),
-    occluders: float | None = typer.Option(
-        None, help="Chance of something in front.", rich_help_panel=MOTION
+    occluder_chance: float | None = typer.Option(
+        None, "--occluders", help="Chance of something in front.", rich_help_panel=MOTION
     ),
-    passing: float | None = typer.Option(
-        None, help="Chance of something that passes right over each figure.", rich_help_panel=MOTION
+    passing_chance: float | None = typer.Option(
+        None,
+        "--passing",
+        help="Chance of something that passes right over each figure.",
+        rich_help_panel=MOTION,
     ),
     turning: float | None = typer.Option(
         None, help="Radians by which surfaces turn under their outlines.", rich_help_panel=MOTION
@@ -75,7 +82,7 @@ def make(
 ) -> None:
     """Write shots: EXR or JPEG plates, approved shapes in a .nk, and a sparsely keyed .nk as an artist would begin."""
     import os
-    from dataclasses import replace
+    from dataclasses import fields, replace
 
     from model.procedural_settings import ShotSettings, studio_settings
     from studio_node.written_shots import make_clip_shots, make_procedural_shots
@@ -84,31 +91,16 @@ def make(
         result = make_clip_shots(clips, name or [], folder, artist_gap=key_gap, progress=progress)
     else:
         usual = ShotSettings(width=width, height=height, frames=frames)
-        given: dict[str, Any] = {
-            "figures": figures,
-            "contrast": contrast,
-            "grain": grain,
-            "softness": softness,
-            "lens": lens,
-            "light": light,
-            "offset_px": offset,
-            "motion": motion,
-            "deformation": deformation,
-            "parts_chance": parts,
-            "blur_chance": blur,
-            "shutter": shutter,
-            "occluder_chance": occluders,
-            "passing_chance": passing,
-            "turning": turning,
-            "leaving": leaving,
-        }
+        # The parameter of each knob has the name of its field, whatever the option is called.
+        knobs = {field.name for field in fields(ShotSettings)} - {"width", "height", "frames"}
+        given = {knob: context.params[knob] for knob in knobs if context.params.get(knob) is not None}
         result = make_procedural_shots(
             folder,
             seed=seed,
             count=count,
             settings=replace(
                 usual if studio is None else studio_settings(studio, usual),
-                **{knob: value for knob, value in given.items() if value is not None},
+                **given,
             ),
             artist_gap=key_gap,
             workers=workers or min(os.cpu_count() or 1, max(count, 1)),

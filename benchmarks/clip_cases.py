@@ -65,16 +65,16 @@ class CaseScore:
     iou: float
 
 
-def load_measure(folder: Path) -> ModuleType:
-    """Import the evaluation scripts, which are not part of this project.
+def load_measure(folder: Path, name: str = "eval_baselines") -> ModuleType:
+    """Import one of the evaluation scripts, which are not part of this project.
 
     Raises:
         SystemExit: they are not there.
     """
-    if not (folder / "eval_baselines.py").is_file():
-        raise SystemExit(f"{folder} has no eval_baselines.py; name the evaluation's folder with --eval")
+    if not (folder / f"{name}.py").is_file():
+        raise SystemExit(f"{folder} has no {name}.py; name the evaluation's folder with --eval")
     sys.path.insert(0, str(folder))
-    return importlib.import_module("eval_baselines")
+    return importlib.import_module(name)
 
 
 def evidence_digest(frozen_digest: str) -> str:

@@ -20,7 +20,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from model.formats.nuke_elements import Layer, PointList, Scalar, Spline
+import numpy as np
+
+from model.formats.nuke_elements import Layer, PointList, Scalar, Spline, constant
 from model.formats.nuke_numbers import NumberReader
 from model.formats.tcl import NAME_MAX, Atom, Group, text_of
 
@@ -145,8 +147,9 @@ class AnimTreeReader(NumberReader):
             raise self.fail(word, f"a series says it has {count} keys; the text holds fewer")
         numbers = [self.number(i) for i in items[at : at + max(2 * count, 1)]]
         if not count:
-            return Scalar((), tuple(numbers), ((0.0, 0.0),)), at + 1
-        return Scalar(tuple(numbers[::2]), tuple(numbers[1::2]), (None,) * count), at + 2 * count
+            return constant(numbers[0]), at + 1
+        values, no_slopes = np.array(numbers[1::2]), np.full((count, 2), np.nan)
+        return Scalar(tuple(numbers[::2]), values, no_slopes), at + 2 * count
 
     def _item(self, items: Sequence[Atom | Group], at: int, within: Group) -> Atom | Group:
         if at >= len(items):

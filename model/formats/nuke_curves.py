@@ -22,11 +22,17 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
 
 from model.errors import FormatError
 from model.formats.nuke_elements import Layer, PointList, Scalar, Spline, Stroke, constant
+from model.formats.nuke_keys import parse_keys
 from model.formats.nuke_numbers import NumberReader, head
 from model.formats.tcl import NAME_MAX, Atom, Group, text_of
+
+_NOT_STORED = (np.nan, np.nan)
 
 
 class CurvesReader(NumberReader):
@@ -173,16 +179,30 @@ class CurvesReader(NumberReader):
     def _scalar(self, item: Atom | Group, shared: tuple[float, ...] | None) -> Scalar:
         if isinstance(item, Atom):
             return constant(self.number(item))
+        plain = self._plain_keys(item, shared) if item.rows else None
+        if plain is not None:
+            return plain
         items, expression = item.items, None
         if items and isinstance(items[0], Atom) and items[0].text.startswith(b"="):
             expression, items = text_of(items[0].text[1:]).strip(), items[1:]
             if len(items) == 1 and isinstance(items[0], Group):
                 items = items[0].items
             if not items:
-                return Scalar((), (0.0,), ((0.0, 0.0),), expression=expression)
+                return replace(constant(0.0), expression=expression)
         if not items:
             raise self.fail(item, "a number or its keys are missing in these braces")
         return self._keys(item, items, shared, expression)
+
+    def _plain_keys(self, item: Group, shared: tuple[float, ...] | None) -> Scalar | None:
+        """A number with keys that all have slopes, or None to read it key by key."""
+        keys = parse_keys(self.data[item.start : item.end], timed=shared is None)
+        if keys is None or (shared is not None and len(keys) != len(shared)):
+            return None
+        self.spend(len(keys), item)
+        frames = tuple(keys[:, 0].tolist()) if shared is None else shared
+        value, left, left_length, right, right_length = keys[:, -5:].T
+        stretched = bool((left_length != 1).any() or (right_length != 1).any())
+        return Scalar(frames, value, np.stack([left, right], axis=1), stretched)
 
     def _keys(
         self,
@@ -193,7 +213,7 @@ class CurvesReader(NumberReader):
     ) -> Scalar:
         frames: list[float] = []
         values: list[float] = []
-        slopes: list[tuple[float, float] | None] = []
+        slopes: list[tuple[float, float]] = []
         stretched = False
         for key in items:
             count, key = self._repeated(key)
@@ -213,7 +233,7 @@ class CurvesReader(NumberReader):
             raise self.fail(item, "some keys of a number have times and some have none")
         elif not frames and len(values) > 1:
             raise self.fail(item, "keys need their times")
-        return Scalar(tuple(frames), tuple(values), tuple(slopes), stretched, expression)
+        return Scalar(tuple(frames), np.array(values), np.array(slopes), stretched, expression)
 
     def _repeated(self, key: Atom | Group) -> tuple[int, Atom | Group]:
         if not (isinstance(key, Group) and head(key) == b"x"):
@@ -227,10 +247,10 @@ class CurvesReader(NumberReader):
 
     def _key(
         self, key: Atom | Group, *, timed: bool
-    ) -> tuple[float | None, float, tuple[float, float] | None, bool]:
+    ) -> tuple[float | None, float, tuple[float, float], bool]:
         """Time (if ``timed``), value, slopes and whether its handles are stretched."""
         if isinstance(key, Atom):
-            return None, self.number(key), None, False
+            return None, self.number(key), _NOT_STORED, False
         items = key.items
         frame = self.number(items[0]) if timed and items else None
         rest = items[1:] if timed else items
@@ -238,7 +258,7 @@ class CurvesReader(NumberReader):
             raise self.fail(key, "a key has no value")
         value = self.number(rest[0])
         if len(rest) == 1:
-            return frame, value, None, False
+            return frame, value, _NOT_STORED, False
         if len(rest) == 2 and isinstance(rest[1], Atom) and rest[1].text == b"-":
             return frame, value, (0.0, 0.0), False
         if len(rest) == 5:

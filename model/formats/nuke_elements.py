@@ -16,24 +16,25 @@ from model.keyframes import FloatArray, Keyed, default_slopes, stack
 
 CLOSED_FLAGS = (512, 8192)  # of a new shape and of its curve: renderable; tangents relative to their centre
 OPEN_FLAGS = (1049088, 1056800)  # the same with the two bits of an open spline
+_FLAT = np.zeros((1, 2))
 FLAG_ATTRIBUTES = ("nuke.flags", "nuke.curve_flags")  # how a shape carries flags that are not these
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Scalar:
     """One number of a curve, constant or keyed.
 
     Attributes:
         frames: key times, () for a constant.
-        values: one per key; one for a constant.
-        slopes: (left, right) per key, or None for a key stored without slopes.
+        values: one per key, [K]; one for a constant.
+        slopes: left and right per key, [K, 2]; not a number for a key stored without slopes.
         stretched: a key has handles of another length than 1, which a cubic in time cannot show.
         expression: the expression that drives it in Nuke; then the numbers are only its last cached result.
     """
 
     frames: tuple[float, ...]
-    values: tuple[float, ...]
-    slopes: tuple[tuple[float, float] | None, ...]
+    values: FloatArray
+    slopes: FloatArray
     stretched: bool = False
     expression: str | None = None
 
@@ -44,19 +45,19 @@ class Scalar:
             KeyframeError: key times that do not increase.
         """
         frames = self.frames or (at_frame,)
-        if all(s is not None for s in self.slopes):
-            pairs = np.array(self.slopes, dtype=np.float64).reshape(-1, 2)
-            return Keyed(np.array(frames), np.array(self.values), pairs[:, 0], pairs[:, 1])
-        default_in, default_out = default_slopes(frames, self.values)
-        pairs = np.array(
-            [(i, o) if s is None else s for s, i, o in zip(self.slopes, default_in, default_out, strict=True)]
-        )
-        return Keyed(np.array(frames), np.array(self.values), pairs[:, 0], pairs[:, 1])
+        return Keyed(np.array(frames), self.values, *_completed(np.array(frames), self.values, self.slopes))
 
 
 def constant(value: float) -> Scalar:
     """A number that does not change."""
-    return Scalar((), (value,), ((0.0, 0.0),))
+    return Scalar((), np.array([value]), _FLAT)
+
+
+def _completed(times: FloatArray, values: FloatArray, slopes: FloatArray) -> FloatArray:
+    """Slopes [K, ..., 2] as [2, K, ...], Nuke's default ones where none were stored."""
+    sides = np.moveaxis(slopes, -1, 0)
+    absent = np.isnan(sides)
+    return np.where(absent, np.stack(default_slopes(times, values)), sides) if absent.any() else sides
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,15 +106,15 @@ class PointList:
 
 def _shared_block(times: FloatArray, scalars: list[Scalar]) -> Keyed:
     """Numbers that share their key times, or are constant, as one block [K, entries, 2]."""
-    values = np.stack([np.broadcast_to(np.array(s.values), times.shape) for s in scalars], axis=1)
-    default_in, default_out = default_slopes(times, values)
-    sides = np.stack([default_in, default_out])
+    values = np.empty((len(times), len(scalars)))
+    slopes = np.zeros((len(times), len(scalars), 2))
     for column, scalar in enumerate(scalars):
-        for row, pair in enumerate(scalar.slopes if scalar.frames else ()):
-            if pair is not None:
-                sides[:, row, column] = pair
+        values[:, column] = scalar.values
+        if scalar.frames:
+            slopes[:, column] = scalar.slopes
     trailing = (len(times), len(scalars) // 2, 2)
-    return Keyed(times, values.reshape(trailing), sides[0].reshape(trailing), sides[1].reshape(trailing))
+    sides = _completed(times, values, slopes).reshape(2, *trailing)
+    return Keyed(times, values.reshape(trailing), *sides)
 
 
 @dataclass(frozen=True, slots=True)

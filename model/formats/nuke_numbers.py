@@ -63,4 +63,6 @@ class NumberReader:
 
 def head(group: Group) -> bytes:
     """The first word of a group, or b"" where it begins with braces or is empty."""
-    return group.items[0].text if group.items and isinstance(group.items[0], Atom) else b""
+    if group.rows or not group.items or not isinstance(group.items[0], Atom):
+        return b""
+    return group.items[0].text

@@ -213,7 +213,7 @@ class ShapeReader:
             visibility = Keyed(times, shown, np.zeros_like(shown), np.zeros_like(shown))
 
         def number(name: str) -> float:
-            return spline.attributes.get(name, constant(0.0)).values[0]
+            return float(spline.attributes.get(name, constant(0.0)).values[0])
 
         kind, start, end = int(number("ltt")), number("ltn"), number("ltm")
         first = start if kind in (_LIFETIME_SINGLE, _LIFETIME_TO_END, _LIFETIME_RANGE) else None
@@ -262,7 +262,7 @@ def _driven(attributes: dict[str, Scalar], whose: str) -> tuple[str, ...]:
     for name in sorted(_INTERPRETED - {"opc"} & set(attributes)):
         if name in attributes and attributes[name].expression is not None:
             return (f"{name} of {whose} is driven by an expression ({attributes[name].expression})",)
-    if any(any(v.values) for name, v in attributes.items() if name.startswith("ptex")):
+    if any(v.values.any() for name, v in attributes.items() if name.startswith("ptex")):
         return (f"{whose} follows a planar track, whose matrix only Nuke can compute; bake it in Nuke",)
     return ()
 

@@ -19,7 +19,8 @@ WARNINGS_MAX = 100
 NAME_MAX = 500  # bytes of a node's, layer's or shape's name; paths repeat the names around them
 
 _SPACE = re.compile(rb"(?:[ \t\r]|\\\r?\n)+")
-_BRACE_STEP = re.compile(rb"[{}]|\\.", re.DOTALL)
+# Runs of groups without groups inside, most of a script with keys, are one step. Possessive: no way back in.
+_BRACE_STEP = re.compile(rb"(?:\{[^{}\\]*+\}\s*+)++|[{}]|\\.", re.DOTALL)
 _QUOTE_STEP = re.compile(rb'"|\\.', re.DOTALL)
 _BARE = re.compile(rb"(?:[^\s;\\]|\\[^\r\n])+")
 _NESTED_TOKEN = re.compile(
@@ -27,6 +28,7 @@ _NESTED_TOKEN = re.compile(
     rb""""(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<end>\Z))""",
     re.DOTALL,
 )
+_ROWS = re.compile(rb"\{\s*+(?:\{[^{}\"\\]*+\}\s*+)++\}")
 _ESCAPE = re.compile(rb"\\(\r?\n[ \t]*|.)", re.DOTALL)
 _ESCAPED = {b"n": b"\n", b"t": b"\t", b"r": b"\r"}
 
@@ -57,13 +59,28 @@ class Atom:
     start: int
 
 
-@dataclass(frozen=True, slots=True)
 class Group:
-    """A braced list inside a nested text: ``data[start:end]`` with its braces."""
+    """A braced list inside a nested text: ``data[start:end]`` with its braces.
 
-    items: tuple[Atom | Group, ...]
-    start: int
-    end: int
+    Attributes:
+        rows: the list is nothing but groups of plain words, as the keys of a number are; its items are then cut only
+            when they are asked for.
+    """
+
+    __slots__ = ("_data", "_items", "end", "rows", "start")
+
+    def __init__(
+        self, data: bytes, start: int, end: int, items: tuple[Atom | Group, ...] | None = None
+    ) -> None:
+        self._data, self._items, self.start, self.end = data, items, start, end
+        self.rows = items is None
+
+    @property
+    def items(self) -> tuple[Atom | Group, ...]:
+        """What is in the list, in order."""
+        if self._items is None:
+            self._items = nested(self._data, self.start + 1, self.end - 1).items
+        return self._items
 
 
 def line_at(data: bytes, offset: int) -> int:
@@ -171,8 +188,8 @@ def _word(data: bytes, at: int, stop: int) -> tuple[Word, int]:
 
 
 def _closing_brace(data: bytes, at: int, stop: int) -> int:
-    depth = 0
-    for step in _BRACE_STEP.finditer(data, at, stop):
+    depth = 1
+    for step in _BRACE_STEP.finditer(data, at + 1, stop):
         if step[0] == b"{":
             depth += 1
         elif step[0] == b"}":
@@ -197,8 +214,12 @@ def nested(data: bytes, start: int, end: int) -> Group:
             raise error_at(data, at, f"cannot read {data[at : at + 20]!r}; a quote or escape is not complete")
         kind, at = token.lastgroup or "", token.end()
         text, place = token[kind], token.start(kind)
+        rows = _ROWS.match(data, place, end) if text == b"{" and kind == "brace" else None
         if kind in ("bare", "quoted"):
             open_items[-1].append(Atom(unescaped(text), place))
+        elif rows:
+            at = rows.end()
+            open_items[-1].append(Group(data, place, at))
         elif text == b"{":
             if len(open_items) > NESTING_MAX:
                 raise error_at(data, place, f"braces nest more than {NESTING_MAX} deep")
@@ -207,8 +228,8 @@ def nested(data: bytes, start: int, end: int) -> Group:
         elif text == b"}":
             if len(open_items) == 1:
                 raise error_at(data, place, "a brace is closed that was never opened")
-            group = Group(tuple(open_items.pop()), open_starts.pop(), place + 1)
-            open_items[-1].append(group)
+            items = tuple(open_items.pop())
+            open_items[-1].append(Group(data, open_starts.pop(), place + 1, items))
     if len(open_items) > 1:
         raise error_at(data, open_starts[-1], "a brace is opened here and never closed")
-    return Group(tuple(open_items[0]), start, end)
+    return Group(data, start, end, tuple(open_items[0]))

@@ -76,6 +76,21 @@ def test_shared_key_times_with_slopes_runs_and_constants():
     assert shape.controls[:, 0, 0, 0].tolist() == [4, 4, 4]  # one key under three times holds at all of them
 
 
+def test_keys_read_all_at_once_are_those_read_one_by_one():
+    rng = np.random.default_rng(2)
+    values = rng.normal(0, 500, (12, 3)).astype(np.float32)
+    keys = [f"{{{bits(v)} {bits(s)} 1 {bits(t)} 1}}" for v, s, t in values]
+    keys[3:6] = "{-3.25e1 -}", "{x7 -}", "{.5 +2. 1 0 1}"
+    times = " ".join(bits(frame) for frame in range(1001, 1013))
+    timed = [key.replace("{", f"{{{bits(frame)} ", 1) for frame, key in enumerate(keys, 1001)]
+    for plist, listed in ((f"px {{{times}}}", keys), ("p", timed)):
+        one_by_one = [*listed[:-1], f"{{x 1 {listed[-1]}}}"]  # a repeat is no plain list of keys
+        both = [only(script(shape_text(f"{{{{{' '.join(texts)}}} 0}} " + "{0 0} " * 2, plist)))
+                for texts in (listed, one_by_one)]  # fmt: skip
+        assert both[0] == both[1]
+        assert both[0].controls[3:6, 0, 0, 0].tolist() == [-32.5, struct.unpack(">f", b"\0\0\0\7")[0], 0.5]
+
+
 def test_slopes_turn_with_y():
     key = "{{0 0 1 4 1} {8 2 1 0 1}}"
     shape = only(script(shape_text(f"{{1 3}} {{0 0}} {{0 {key}}} {{0 0}}", "px")))

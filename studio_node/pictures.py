@@ -35,7 +35,6 @@ class PictureHeader:
         width: of the display window, pixels.
         height: of the display window, pixels.
         linear: True for float files (scene-linear light), False for integer files (display- or log-coded).
-        half: True where those floats are halves.
         part: which part (subimage) of the file holds the picture.
         channels: indices of red, green and blue in that part; all the same for a grey picture.
     """
@@ -43,7 +42,6 @@ class PictureHeader:
     width: int
     height: int
     linear: bool
-    half: bool
     part: int
     channels: tuple[int, int, int]
 
@@ -76,7 +74,8 @@ def read_pixels(path: Path, *, sample: Sample | None = None) -> tuple[PictureHea
 
     Returns:
         The header, and [H, W, 3] RGB. ``float32``: integer files from 0 to 1; never NaN, infinite or negative.
-        ``float16``: of a ``half`` file, exactly as it is stored. ``uint8``: of an integer file, 16 bits rounded.
+        ``float16``: of a ``linear`` file, halves exactly as they are stored and floats rounded to them. ``uint8``: of
+        an integer file, 16 bits rounded.
 
     Raises:
         PlateError: as :func:`read_header`, or the pixels are truncated or corrupt.
@@ -185,7 +184,7 @@ def _header(path: Path, file: Any) -> PictureHeader:
                 raise PlateError(f"{path.name} claims {width}x{height} pixels; the header is damaged")
         kind = oiio.TypeDesc(str(spec.format)).basetype
         linear = kind in (oiio.HALF, oiio.FLOAT, oiio.DOUBLE)
-        return PictureHeader(spec.full_width, spec.full_height, linear, kind == oiio.HALF, part, channels)
+        return PictureHeader(spec.full_width, spec.full_height, linear, part, channels)
     raise PlateError(
         f"{path.name} has no colour picture (channels: {'; '.join(seen) or 'none'}); a plate needs R, G and B, or "
         "one grey channel"

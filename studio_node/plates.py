@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -54,19 +54,14 @@ class _Kind:
     width: int
     height: int
     linear: bool
-    half: bool
 
     @classmethod
     def of(cls, header: PictureHeader) -> _Kind:
-        return cls(header.width, header.height, header.linear, header.half)
+        return cls(header.width, header.height, header.linear)
 
     @classmethod
     def of_movie(cls, movie: Movie) -> _Kind:
-        return cls(movie.width, movie.height, linear=False, half=False)
-
-    def covers(self, other: _Kind | PictureHeader) -> bool:
-        """Whether a picture may stand in this plate; float and half mix."""
-        return (self.width, self.height, self.linear) == (other.width, other.height, other.linear)
+        return cls(movie.width, movie.height, linear=False)
 
     def __str__(self) -> str:
         return f"{self.width}x{self.height} {'float' if self.linear else 'integer'}"
@@ -197,7 +192,7 @@ class PlateSequence:
             return image
 
     def _pixels(self, frame: int) -> NDArray[Any] | None:
-        """Read a frame [H, W, 3]: float16 or float32 scene-linear light, or uint8."""
+        """Read a frame [H, W, 3]: scene-linear light, float16 or (by way of a colour space) float32; or uint8."""
         if frame in self._problems:
             return None
         try:
@@ -213,11 +208,11 @@ class PlateSequence:
         if self._movie is not None and self.files.movie_start is not None:
             pixels: NDArray[Any] = self._movie.read(frame - self.files.movie_start)
             return pixels if self._colour_space is None else pixels.astype(np.float32) / 255
-        native: Sample = "float16" if self._kind.half else "float32" if self._kind.linear else "uint8"
+        native: Sample = "float16" if self._kind.linear else "uint8"
         header, pixels = read_pixels(
             self.files.files[frame], sample=native if self._colour_space is None else "float32"
         )
-        if not self._kind.covers(header):
+        if _Kind.of(header) != self._kind:
             raise PlateError("the file changed while it was read")
         return pixels
 
@@ -235,9 +230,7 @@ class PlateSequence:
                 f"no frame of {self.files.pattern} can be read; frame {first}: {self._problems[first]}"
             )
         common = max(kinds, key=lambda kind: len(kinds[kind]))
-        strays = {
-            frame: kind for kind, frames in kinds.items() if not common.covers(kind) for frame in frames
-        }
+        strays = {frame: kind for kind, frames in kinds.items() if kind != common for frame in frames}
         if len(strays) > STRAYS_MAX * sum(map(len, kinds.values())):
             listed = "; ".join(
                 f"{kind} on {describe_frames(frames)}" for kind, frames in sorted(kinds.items())
@@ -247,8 +240,7 @@ class PlateSequence:
             )
         for frame, kind in strays.items():
             self._problems[frame] = f"it is {kind}, the plate is {common}"
-        half = all(kind.half for kind in kinds if common.covers(kind))
-        return replace(common, half=half)
+        return common
 
     def _measure_exposure(self) -> float:
         readable = [frame for frame in sorted(self.files.files) if frame not in self._problems]

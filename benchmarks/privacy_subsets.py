@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Final, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from benchmarks.federation_defaults import base_fusion
 from model.network import Fusion
 
 Subset = Literal["full", "bias_norm_head", "lora", "head"]
@@ -33,9 +33,9 @@ class LowRank(nn.Module):
         return weight + self.outer @ self.inner
 
 
-def fusion_with(subset: Subset) -> Fusion:
-    """The shipped fusion network, of which only the subset requires gradients."""
-    fusion, _ = base_fusion()
+def fusion_with(subset: Subset, base: Fusion) -> Fusion:
+    """A copy of the base fusion network, of which only the subset requires gradients."""
+    fusion = deepcopy(base).train()
     fusion.requires_grad_(subset == "full")
     if subset == "lora":
         generator = torch.Generator().manual_seed(1)  # public first weights, the same for everybody
@@ -51,6 +51,13 @@ def fusion_with(subset: Subset) -> Fusion:
     }
     for name, parameter in fusion.named_parameters():
         parameter.requires_grad_(chosen[subset](name))
+    return fusion
+
+
+def plain(fusion: Fusion) -> Fusion:
+    """The same network with low-rank matrices, if any, added to the weights that they belong to."""
+    for module in [m for m in fusion.modules() if parametrize.is_parametrized(m)]:
+        parametrize.remove_parametrizations(module, "weight", leave_parametrized=True)
     return fusion
 
 

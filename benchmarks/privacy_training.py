@@ -1,9 +1,9 @@
 """How a merged model is trained in the trade-off benchmark: the product's private step, averaged over three studios.
 
-A studio of N shots is simulated by `POOL` shots: a step draws `DRAWN` of them on average and the noise is scaled so
-that the noised mean has the deviation that N shots, the plan's rate and the plan's noise would give. So the noise is
-that of N shots, while the gradient's own sampling error and the overfitting are those of fewer: gains are understated
-on both sides, private and not.
+A studio of N shots is played by the pool that it is given (at most N of it): a step draws ``drawn`` of them on average,
+and the noise is scaled so that the noised mean has the deviation that N shots, the plan's rate and the plan's noise
+would give. So the noise is that of N shots, while the gradient's own sampling error and the overfitting are those of
+fewer: gains are understated on both sides, private and not.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Final, Literal
 import numpy as np
 import torch
 
+from benchmarks.privacy_studios import Shots
 from benchmarks.privacy_subsets import Subset, fusion_with, packed, trainable, unpacked
 from federation.config import WEIGHT_MAX
 from federation.plan import PrivacyConstants
@@ -26,10 +27,7 @@ from model.pretrain import roughened
 from model.windows import Window
 from studio_node.private_training import PrivateTrainer, TrainingSettings
 
-POOL: Final = 16
-DRAWN: Final = 5
 DELTA: Final = 1e-5
-Shots = list[list[Window]]
 
 
 @dataclass(frozen=True)
@@ -40,10 +38,11 @@ class Choice:
         subset: which weights.
         epsilon: of one shot over the whole training at `DELTA`; None trains without noise.
         shots: N of each studio.
-        learning_rate: of the local SGD, in steps of a full clipped gradient (the rate is divided by the clipping norm).
+        learning_rate: of the local SGD, for gradients in units of the subset's median norm.
         sample_rate: q of the plan that is simulated.
+        drawn: shots that a step really draws on average, of those that play the studio.
         rounds, steps_per_round: their product is T.
-        windows: K, averaged before clipping.
+        clipping: the norm that a shot's gradient is clipped to, in medians of the subset's own; 1000 never clips.
         augmented: windows are roughened as in pretraining before their gradients are averaged.
         ema: share of the old average that the released weights keep each round; 0 releases the last.
         momentum: of the server, over rounds.
@@ -54,11 +53,12 @@ class Choice:
     subset: Subset = "full"
     epsilon: float | None = 3.0
     shots: int = 1000
-    learning_rate: float = 0.1
+    learning_rate: float = 0.05
     sample_rate: float = 0.1
-    rounds: int = 4
+    drawn: int = 16
+    rounds: int = 8
     steps_per_round: int = 5
-    windows: int = 1
+    clipping: float = 1.0
     augmented: bool = False
     ema: float = 0.0
     momentum: float = 0.0
@@ -66,21 +66,22 @@ class Choice:
     mixed: Literal["", "equal", "noise"] = ""
 
 
-def federated(choice: Choice, pools: Sequence[Shots]) -> Fusion:
+def federated(choice: Choice, base: Fusion, pools: Sequence[Shots]) -> Fusion:
     """The merged network after all rounds, trained by the product's private step at every studio."""
-    released = fusion_with(choice.subset)
+    released = fusion_with(choice.subset, base)
     start = packed(released)
     weights, average, velocity = start, start, torch.zeros_like(start)
     filtered = torch.zeros_like(start)
-    norm = clipping_norm(choice.subset, pools)
+    median = median_norm(fusion_with(choice.subset, base), pools)
     sizes = (200, 1000, 5000) if choice.mixed else (choice.shots,) * len(pools)
     for number in range(1, choice.rounds + 1):
         updates = []
         for pool, size in zip(pools, sizes, strict=True):
-            local = fusion_with(choice.subset)
+            local = fusion_with(choice.subset, base)
             unpacked(local, weights)
-            settings = studio_settings(choice, size, norm)
-            opened = [partial(augmented if choice.augmented else list, windows) for windows in pool]
+            played = pool[:size]
+            settings = studio_settings(choice, size, min(choice.drawn / len(played), 1.0), median)
+            opened = [partial(augmented if choice.augmented else list, windows) for windows in played]
             PrivateTrainer(local, window_loss, settings).train(opened)
             updates.append(packed(local) - weights)
         shares = torch.tensor([share(size) if choice.mixed == "noise" else 1.0 for size in sizes])
@@ -98,17 +99,19 @@ def share(shots: int) -> float:
     return min((shots / 200) ** 2, WEIGHT_MAX)
 
 
-def studio_settings(choice: Choice, shots: int, norm: float) -> TrainingSettings:
-    """The private step of a studio of ``shots`` shots, played by a pool that draws `DRAWN` of them."""
-    rate, deviation = DRAWN / POOL, 0.0
+def studio_settings(choice: Choice, shots: int, rate: float, median: float) -> TrainingSettings:
+    """The private step of a studio of ``shots`` shots, played by a pool that is drawn from at ``rate``."""
+    deviation = 0.0
     if choice.epsilon is not None:
         noise = noise_for(choice.epsilon, choice.sample_rate, choice.rounds * choice.steps_per_round)
-        deviation = noise * DRAWN / (choice.sample_rate * shots)
+        deviation = noise * choice.drawn / (choice.sample_rate * shots)
     constants = PrivacyConstants(
-        sample_rate=rate, windows_per_shot=choice.windows, max_grad_norm=norm, noise_multiplier=deviation,
+        sample_rate=rate, windows_per_shot=1, max_grad_norm=choice.clipping * median, noise_multiplier=deviation,
         steps_per_round=choice.steps_per_round,
     )  # fmt: skip
-    return TrainingSettings(constants, DRAWN, choice.learning_rate / norm, research=choice.epsilon is None)
+    return TrainingSettings(
+        constants, choice.drawn, choice.learning_rate / median, research=choice.epsilon is None
+    )
 
 
 @lru_cache
@@ -126,12 +129,11 @@ def noise_for(target: float, sample_rate: float, steps: int) -> float:
     return high
 
 
-def clipping_norm(subset: Subset, pools: Sequence[Shots]) -> float:
+def median_norm(fusion: Fusion, pools: Sequence[Shots]) -> float:
     """Median norm of a shot's gradient at the base weights: these shots are public, so it costs nothing."""
-    fusion = fusion_with(subset)
     norms = []
-    for windows in [windows for pool in pools for windows in pool[:8]]:
-        gradients = torch.autograd.grad(window_loss(fusion, windows[:2]), trainable(fusion))
+    for windows in [windows for pool in pools for windows in pool[:24]]:
+        gradients = torch.autograd.grad(window_loss(fusion, windows), trainable(fusion))
         norms.append(float(torch.cat([g.ravel() for g in gradients]).norm()))
     return float(np.median(norms))
 

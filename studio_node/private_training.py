@@ -22,10 +22,9 @@ from numpy.typing import NDArray
 from opacus.optimizers import DPOptimizer
 from torch import nn
 
-from federation.errors import IngestError, PlanError
+from federation.errors import IngestError, LedgerError, PlanError
 from federation.messages import PackedWeights
 from federation.plan import PrivacyConstants, UpdateBounds
-from model.errors import ModelError
 from studio_node.noise import draw_indices, gaussian, poisson_sample
 
 GRID_BITS = 30
@@ -147,25 +146,33 @@ class PrivateTrainer(Generic[ModuleT, WindowT]):
     def shot_gradient(self, open_shot: Callable[[], Sequence[WindowT]]) -> list[torch.Tensor]:
         """Return one shot's gradient, not yet clipped: of its mean loss over randomly drawn windows.
 
-        Zero where the shot cannot be read or its gradient is not finite.
+        Zero where the shot cannot be read, where anything about it ends in an error, or its gradient is not finite:
+        whether a round is answered must not hang on one shot.
+
+        Raises:
+            LedgerError: the shot was not charged; that is no matter of its data.
         """
         try:
-            windows = open_shot()
-            if not len(windows):
-                raise IngestError("its pack holds no window")
-            drawn = draw_indices(len(windows), self._settings.privacy.windows_per_shot)
-            value = self._loss(self.module, [windows[i] for i in drawn])
-        except (IngestError, ModelError) as error:
-            self._warn(f"a shot contributes nothing: {error}")
+            found = self._gradient(open_shot())
+        except LedgerError:
+            raise
+        except Exception as error:
+            self._warn(f"a shot contributes nothing: {type(error).__name__}: {error}")
             return [torch.zeros_like(p) for p in self._parameters]
-        gradients = torch.autograd.grad(value, self._parameters, allow_unused=True)
-        found = [
-            torch.zeros_like(p) if g is None else g for p, g in zip(self._parameters, gradients, strict=True)
-        ]
         if not all(bool(torch.isfinite(gradient).all()) for gradient in found):
             self._warn("a shot contributes nothing: its gradient is not finite")
             return [torch.zeros_like(p) for p in self._parameters]
         return found
+
+    def _gradient(self, windows: Sequence[WindowT]) -> list[torch.Tensor]:
+        if not len(windows):
+            raise IngestError("its pack holds no window")
+        drawn = draw_indices(len(windows), self._settings.privacy.windows_per_shot)
+        value = self._loss(self.module, [windows[i] for i in drawn])
+        gradients = torch.autograd.grad(value, self._parameters, allow_unused=True)
+        return [
+            torch.zeros_like(p) if g is None else g for p, g in zip(self._parameters, gradients, strict=True)
+        ]
 
     def _accumulate(self, grad_samples: list[torch.Tensor], *, last: bool = False) -> None:
         for parameter, grad_sample in zip(self._parameters, grad_samples, strict=True):

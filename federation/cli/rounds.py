@@ -50,9 +50,12 @@ def answer_round(
 ) -> None:
     """Let this studio's runner train on a carried question and write the signed answer; charged as any round."""
     from studio_node.carried_rounds import answer_question
+    from studio_node.runner import JOURNAL_NAME
 
     result = answer_question(home, question, output)
-    said = "a refusal" if result.refusal is not None else "the update"
+    said = "the update"
+    if result.refusal is not None:
+        said = f"a refusal ({result.refusal.name}; why: {home / JOURNAL_NAME})"
     show(
         result,
         as_json,

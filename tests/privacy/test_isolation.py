@@ -3,6 +3,7 @@
 import ctypes
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -122,6 +123,10 @@ def test_the_isolated_runner_answers_on_its_socket_and_reaches_nothing(studio, l
         interfaces = Path(f"/proc/{runner.pid}/net/dev").read_text().splitlines()[2:]
         assert [line.split(":")[0].strip() for line in interfaces] == ["lo"]
         assert reached_from(runner.pid, addresses(listener)) == []
+        limits = Path(f"/proc/{runner.pid}/limits").read_text()
+        assert re.search(
+            r"^Max core file size +0 +0 ", limits, re.MULTILINE
+        )  # a crash leaves no plates behind
         socket_path = studio.home / "run" / "runner.sock"
         reply = ask_runner(socket_path, studio.request(), timeout_s=60)
         assert isinstance(reply, TrainUpdate), RefusalCode(reply.code).name

@@ -277,7 +277,13 @@ def test_a_gradient_whose_norm_overflows_is_still_clipped(recorded):
 
 
 @pytest.mark.parametrize(
-    "error", [IngestError("pack /secret/sh010 is damaged"), ShapeError("a window is odd")]
+    "error",
+    [
+        IngestError("pack /secret/sh010 is damaged"),
+        ShapeError("a window is odd"),
+        RuntimeError("no memory for this shot alone"),
+        OSError(5, "the disk under this pack is gone"),
+    ],
 )
 def test_a_shot_that_cannot_be_read_contributes_zero(recorded, error):
     warned = []

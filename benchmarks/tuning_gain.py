@@ -30,7 +30,7 @@ from model.network import RotoModel
 from model.public_benchmark import paired_interval
 from model.tuning import Tuned, tune
 from model.windows import Window, cut_windows
-from studio_node.tuning import LEARNED_SHARE
+from studio_node.tuning_windows import LEARNED_SHARE
 
 GAPS = (10, 20)
 FRAMES_MIN = 30

@@ -20,9 +20,9 @@ from model.frames import ArrayFrames
 from model.losses import window_loss
 from model.matcher import Matcher
 from model.network import Fusion, RotoModel
-from model.pretrain_work import PretrainWork, TrainingState
 from model.procedural import ProceduralShot, make_shot
 from model.procedural_settings import ShotSettings
+from model.training_work import TrainingState, TrainingWork
 from model.weights import pack, save
 from model.windows import WINDOW_POINTS, Window, cut_windows, resample_circular
 from model.working import to_working
@@ -94,14 +94,14 @@ def pretrain(
     if matcher == "shipped":
         matcher = RotoModel.base().matcher
     note = {"kind": "base", "seed": str(seed), "shots": str(shots), "steps": str(steps), "data": "procedural"}
-    kept = None if work is None else PretrainWork(work, _recipe(note, matcher))
+    kept = None if work is None else TrainingWork(work, _recipe(note, matcher))
     windows: list[Window] = []
     for index in range(shots):
-        made = None if kept is None else kept.windows(index)
+        made = None if kept is None else kept.windows(f"{index:04d}")
         if made is None:
             made = training_windows(seed, index, matcher=matcher)
             if kept is not None:
-                kept.keep_windows(index, made)
+                kept.keep_windows(f"{index:04d}", made)
         windows.extend(made)
         if progress is not None:
             progress("shots", index + 1, shots)
@@ -193,7 +193,7 @@ def train(
     seed: int,
     *,
     steps: int,
-    work: PretrainWork | None = None,
+    work: TrainingWork | None = None,
     progress: Progress | None = None,
 ) -> tuple[Fusion, list[float]]:
     """Train a fresh fusion network on windows: AdamW, one-cycle, candidates left out at random.

@@ -28,7 +28,7 @@ from studio_node.plates import PlateSequence
 from studio_node.shape_files import read_shapes
 from studio_node.shot_folders import Rejected, ShotFolder
 from studio_node.shot_windows import approved_outlines, unusable_reason
-from studio_node.tuning import Part
+from studio_node.tuning_windows import Part
 
 TODAY: Final = "smooth"
 """What an artist has without any help: Nuke's own interpolation between keys."""

@@ -38,7 +38,8 @@ def tune(
     """Fine-tune the weights on shots of your own, here: what comes out is marked private and no command sends it.
 
     Part of the shots is kept aside and only judged by. Where tuning does not help there, nothing is written and the
-    command ends with 1. Use the weights with --weights of predict and desk.
+    command ends with 1. Stopped, it goes on where it was when it is run again; what it has read and learned until then
+    is kept in OUTPUT.tuning. Use the weights with --weights of predict and desk.
     """
     from federation.cli.artist import weights_to_use
     from federation.errors import ConfigError

@@ -68,7 +68,7 @@ def test_a_pretraining_that_was_stopped_goes_on_to_the_same_bytes(
     with pytest.raises(KeyboardInterrupt):
         pretrain(tmp_path / "cut", 1, **how, work=tmp_path / "work", progress=stop)
     assert not (tmp_path / "cut").exists()
-    with pytest.raises(WeightsError, match="another pretraining"):
+    with pytest.raises(WeightsError, match="another training"):
         pretrain(tmp_path / "cut", 2, **how, work=tmp_path / "work")
     resumed = pretrain(tmp_path / "cut", 1, **how, work=tmp_path / "work")
     assert (tmp_path / "cut").read_bytes() == (tmp_path / "whole").read_bytes()

@@ -1,12 +1,13 @@
-"""What a pretraining leaves on disk while it runs, so that it can be stopped at any moment and go on.
+"""What a training leaves on disk while it runs, so that it can be stopped at any moment and go on.
 
-``shot-0012.safetensors``: the windows of a shot, which take nearly all the time. ``state.safetensors``: network,
+``shot-NAME-000.safetensors``: windows of a shot, which take nearly all the time. ``state.safetensors``: network,
 optimiser, source of chance and the losses so far. Each file appears whole or not at all; the folder belongs to one
 recipe.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from model.weights import load, save
 from model.windows import Window
 
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")
+WINDOWS_PER_FILE = 32
+"""Their arrays and bytes stay below what `load` takes."""
 
 
 class TrainingState:
@@ -59,7 +62,8 @@ class TrainingState:
         self.fusion.load_state_dict({k: kept[f"weights.{k}"] for k in self.fusion.state_dict()})
         state = self.optimiser.state_dict()
         count = len(state["param_groups"][0]["params"])
-        state["state"] = {i: {k: kept[f"moments.{i}.{k}"] for k in MOMENTS} for i in range(count)}
+        begun = [i for i in range(count) if f"moments.{i}.step" in kept]  # none before the first step
+        state["state"] = {i: {k: kept[f"moments.{i}.{k}"] for k in MOMENTS} for i in begun}
         state["param_groups"] = json.loads(note["groups"])
         self.optimiser.load_state_dict(state)
         self.schedule.load_state_dict(json.loads(note["schedule"]))
@@ -79,12 +83,15 @@ class TrainingState:
 
 
 @dataclass(frozen=True)
-class PretrainWork:
-    """The folder of one pretraining.
+class TrainingWork:
+    """The folder of one training.
 
     Attributes:
         folder: made where it is missing.
-        recipe: what makes it this pretraining and no other.
+        recipe: what makes it this training and no other.
+
+    Raises:
+        WeightsError: at birth, where the folder holds another training.
     """
 
     folder: Path
@@ -97,30 +104,37 @@ class PretrainWork:
             kept.write_text(self.recipe)
         elif kept.read_text() != self.recipe:
             raise WeightsError(
-                f"{self.folder} holds another pretraining ({kept.read_text()}); name another folder or remove it"
+                f"{self.folder} holds another training ({kept.read_text()}); name another folder or remove it"
             )
 
-    def windows(self, shot: int) -> list[Window] | None:
-        """The windows of a shot, or None where it has not been made yet."""
-        path = self._shot(shot)
-        if not path.is_file():
-            return None
-        found = load(path)
-        windows = []
-        for index in range(int(found.metadata["windows"])):
-            start = f"{index}."
-            own = {name.removeprefix(start): a for name, a in found.tensors.items() if name.startswith(start)}
-            windows.append(Window.from_tensors(own))
+    def windows(self, shot: str) -> list[Window] | None:
+        """The windows of a shot, or None where they have not all been made yet."""
+        windows: list[Window] = []
+        for part in itertools.count():
+            path = self._shot(shot, part)
+            if not path.is_file():
+                return None
+            found = load(path)
+            for index in range(int(found.metadata["windows"])):
+                start = f"{index}."
+                own = {n.removeprefix(start): a for n, a in found.tensors.items() if n.startswith(start)}
+                windows.append(Window.from_tensors(own))
+            if found.metadata["last"] == "yes":
+                break
         return windows
 
-    def keep_windows(self, shot: int, windows: list[Window]) -> None:
+    def keep_windows(self, shot: str, windows: list[Window]) -> None:
         """Write the windows of a shot."""
-        arrays = {
-            f"{index}.{name}": array
-            for index, window in enumerate(windows)
-            for name, array in window.to_tensors().items()
-        }
-        save(self._shot(shot), arrays, {"windows": str(len(windows))})
+        last = max(len(windows) - 1, 0) // WINDOWS_PER_FILE
+        for part in range(last + 1):
+            own = windows[part * WINDOWS_PER_FILE : (part + 1) * WINDOWS_PER_FILE]
+            arrays = {
+                f"{index}.{name}": array
+                for index, window in enumerate(own)
+                for name, array in window.to_tensors().items()
+            }
+            note = {"windows": str(len(own)), "last": "yes" if part == last else "no"}
+            save(self._shot(shot, part), arrays, note)
 
     def resume(self, state: TrainingState) -> None:
         """Take up the training where it was when it was last written, if it was."""
@@ -134,14 +148,19 @@ class PretrainWork:
 
     def finish(self) -> None:
         """Remove what is not needed any more once the weights are written."""
-        for path in [*self.folder.glob("shot-*.safetensors"), self._state, self.folder / "recipe.json"]:
-            path.unlink(missing_ok=True)
-        if not any(self.folder.iterdir()):
-            self.folder.rmdir()
+        discard(self.folder)
 
     @property
     def _state(self) -> Path:
         return self.folder / "state.safetensors"
 
-    def _shot(self, shot: int) -> Path:
-        return self.folder / f"shot-{shot:04d}.safetensors"
+    def _shot(self, shot: str, part: int) -> Path:
+        return self.folder / f"shot-{shot}-{part:03d}.safetensors"
+
+
+def discard(folder: Path) -> None:
+    """Remove what a training left in a folder, and the folder where nothing else is in it."""
+    for path in [*folder.glob("shot-*.safetensors"), folder / "state.safetensors", folder / "recipe.json"]:
+        path.unlink(missing_ok=True)
+    if not any(folder.iterdir()):
+        folder.rmdir()

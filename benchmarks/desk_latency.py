@@ -27,8 +27,8 @@ from model.weights import base_path
 from studio_node.written_shots import WrittenShot, make_procedural_shots
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from tests.studio_node.desk.chromium import Browser, chromium_path
-from tests.studio_node.desk.running import RunningDesk
+from tests.pages.chromium import Browser, chromium_path
+from tests.pages.running_page import running_desk
 
 POINT = """(() => { const d = fedrotoDesk, c = d.shapes.at(1), b = d.viewer.getBoundingClientRect(), v = d.view;
   return [b.left + v.x + v.zoom * c[2], b.top + v.y + v.zoom * c[3]] })()"""
@@ -86,7 +86,7 @@ def dragged(browser, frame, moves):
     time.sleep(0.3)
     browser.run("fedrotoDesk.latencies.length = 0")
     start = browser.run(POINT)
-    browser.drag(start, [start[0] + 60, start[1] + 35], steps=moves, pause_s=0.016)
+    browser.drag(start, [start[0] + 60, start[1] + 35], steps=moves)
     time.sleep(0.5)
     return browser.run("fedrotoDesk.latencies")
 
@@ -120,7 +120,7 @@ def main() -> None:
             shot = make_procedural_shots(place, seed=3, count=1, settings=settings, artist_gap=options.gap)[0]
         began = time.monotonic()
         work = Path(folder) / "work"
-        with RunningDesk(shot, work, base_path()) as desk, Browser(Path(folder) / "profile") as browser:
+        with running_desk(shot, work, base_path()) as desk, Browser() as browser:
             facts = {
                 "opening s": opening(browser, desk, began, stages=1 if options.early else 3),
                 "load": [round(v, 1) for v in os.getloadavg()],

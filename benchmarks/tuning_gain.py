@@ -33,7 +33,7 @@ from model.windows import Window, cut_windows
 from studio_node.tuning_windows import LEARNED_SHARE
 
 GAPS = (10, 20)
-FRAMES_MIN = 30
+OWN_SHOT_FRAMES_MIN = 30
 """Half of a shorter clip has no span of ten frames to measure on and one to learn from."""
 KINDS = {"rigid": "vehicle", "near-rigid": "vehicle", "deforming animal": "animal", "person": "person"}
 
@@ -96,12 +96,9 @@ def summary(clips: dict[str, Any]) -> dict[str, Any]:
 
 
 def kinds_of(clips: Path) -> dict[str, str]:
-    """The kind of every clip that is long enough."""
+    """The kind of every clip."""
     listed = json.loads((clips / "manifest.json").read_text())["clips"]
-    lengths = {clip["name"]: len(list((clips / clip["name"] / "frames").iterdir())) for clip in listed}
-    return {
-        clip["name"]: KINDS[clip["object_class"]] for clip in listed if lengths[clip["name"]] >= FRAMES_MIN
-    }
+    return {clip["name"]: KINDS[clip["object_class"]] for clip in listed}
 
 
 def companions(name: str, kinds: dict[str, str]) -> Sequence[str]:
@@ -138,13 +135,17 @@ def main() -> None:
         show = tune(base.fusion, learned, whole[others[0]], steps=options.steps)
         report["show"][name] = measured(measure, path, base, show, options.cache, 0.0)
         middle = LEARNED_SHARE / 2
-        halves = [cut(measure, path, base, options.windows, part) for part in ((0, middle), (middle, 0.5))]
-        if all(halves):  # of a short clip the part kept aside is shorter than any span
+        long = len(list((path / "frames").iterdir())) >= OWN_SHOT_FRAMES_MIN
+        parts = ((0, middle), (middle, 0.5)) if long else ()
+        halves = [cut(measure, path, base, options.windows, part) for part in parts]
+        if halves and all(halves):  # the part kept aside may be shorter than any span
             shot = tune(base.fusion, *halves, steps=options.steps)
             report["shot"][name] = measured(measure, path, base, shot, options.cache, 0.5)
         for way in report:
             print(f"{name}, own {way}: {json.dumps(report[way].get(name, 'too short'))}", flush=True)
         print(f"{name}: {time.process_time() - began:.0f} s of processor time", flush=True)
+        if options.out is not None:
+            save_json(options.out, {"windows": options.windows, "steps": options.steps, **report})
     for way, clips in report.items():
         print(f"own {way}: {json.dumps(summary(clips))}", flush=True)
     if options.out is not None:

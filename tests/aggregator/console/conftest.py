@@ -5,9 +5,6 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # coordinator_home.py
-sys.path.insert(
-    0, str(Path(__file__).parents[2] / "studio_node" / "desk")
-)  # chromium.py, as the desk's tests use it
 from coordinator_home import HomeInProgress, made_home
 
 made: list[HomeInProgress] = []

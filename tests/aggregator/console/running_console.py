@@ -3,47 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import threading
 import urllib.request
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 
-REPOSITORY = Path(__file__).parents[3]
+from tests.pages.running_page import RunningPage
 
 
-class RunningConsole:
+class RunningConsole(RunningPage):
     """``fedroto coordinator console`` on a home; use as a context."""
 
     def __init__(self, home: Path) -> None:
-        self.command = [
-            sys.executable, "-m", "federation.cli", "coordinator", "console",
-            "--home", str(home), "--no-browser", "--json",
-        ]  # fmt: skip
-
-    def __enter__(self) -> RunningConsole:
-        self.process = subprocess.Popen(
-            self.command,
-            cwd=REPOSITORY,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )
-        watchdog = threading.Timer(90, self.process.kill)
-        watchdog.start()
-        line = self.process.stdout.readline()
-        watchdog.cancel()
-        if not line:
-            raise RuntimeError(self.process.communicate()[1])
-        self.address: str = json.loads(line)["address"]
-        self.token = parse_qs(urlsplit(self.address).query)["token"][0]
-        return self
+        super().__init__("coordinator", "console", "--home", home)
 
     def get(self, path: str, *, token: str | None = None, **headers: str) -> tuple[int, str]:
         """Ask for a path; returns the status and the body."""
@@ -63,17 +36,3 @@ class RunningConsole:
         status, body = self.get("/state.json")
         assert status == 200, body
         return json.loads(body)
-
-    def kill(self) -> None:
-        """As a power cut would."""
-        self.process.send_signal(signal.SIGKILL)
-        self.process.wait(10)
-
-    def __exit__(self, *failure: object) -> None:
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGINT)
-            try:
-                self.process.wait(20)
-            except subprocess.TimeoutExpired:
-                self.kill()
-        self.said = self.process.communicate()[1]

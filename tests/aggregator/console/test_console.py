@@ -3,20 +3,19 @@
 import os
 from urllib.parse import urlsplit
 
-import pytest
-from chromium import Browser, chromium_path
 from coordinator_home import OUT, REFUSED_BUDGET
 from running_console import RunningConsole
 
 from aggregator.round_state import Phase
+from tests.pages.chromium import Browser, needs_chromium
 
-pytestmark = pytest.mark.skipif(chromium_path() is None, reason="no chromium on this machine")
+pytestmark = needs_chromium
 TEXT = "document.getElementById('{}').innerText"
 
 
 def test_a_coordinators_look_at_the_federation(home, tmp_path):
     lock = home.run()
-    with RunningConsole(home.root) as console, Browser(tmp_path / "profile", height=1400) as browser:
+    with RunningConsole(home.root) as console, Browser(height=1400) as browser:
         text = lambda place: browser.run(TEXT.format(place))  # noqa: E731
         browser.open(console.address)
         browser.until("document.querySelectorAll('#rounds tbody tr').length === 6")
@@ -52,9 +51,9 @@ def test_a_coordinators_look_at_the_federation(home, tmp_path):
         )
         browser.screenshot(tmp_path / "console.png")
 
-        foreign = [at for at in browser.requests() if urlsplit(at).netloc != urlsplit(console.address).netloc]
+        foreign = [at for at in browser.requests if urlsplit(at).netloc != urlsplit(console.address).netloc]
         assert [at for at in foreign if not at.startswith("data:")] == []
-        assert browser.errors() == []
+        assert browser.errors == []
 
         before = {path: path.read_bytes() for path in home.root.rglob("*") if path.is_file()}
         console.kill()

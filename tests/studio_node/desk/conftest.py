@@ -1,12 +1,7 @@
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from model.shapes import Shape
-
-sys.path.insert(0, str(Path(__file__).parent))  # chromium.py, the browser of the browser tests
 
 
 def circle(centre, radius, points=8):

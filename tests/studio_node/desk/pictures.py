@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import base64
 import sys
 import tempfile
 import time
@@ -14,10 +13,8 @@ from pathlib import Path
 from model.procedural import ShotSettings
 from model.weights import base_path
 from studio_node.written_shots import make_procedural_shots
-
-sys.path.insert(0, str(Path(__file__).parent))
-from tests.studio_node.desk.chromium import Browser
-from tests.studio_node.desk.running import RunningDesk
+from tests.pages.chromium import Browser
+from tests.pages.running_page import running_desk
 
 QUIET = "document.documentElement.dataset.left === '0'"
 SETTINGS = ShotSettings(
@@ -32,8 +29,7 @@ ON_PLATE = """(() => { const d = fedrotoDesk, b = d.viewer.getBoundingClientRect
 
 def save(browser: Browser, path: Path) -> None:
     time.sleep(0.5)
-    shown = browser.call("Page.captureScreenshot", format="jpeg", quality=78)
-    path.write_bytes(base64.b64decode(shown["data"]))
+    browser.screenshot(path)
 
 
 def main(target: Path) -> None:
@@ -41,8 +37,8 @@ def main(target: Path) -> None:
         shot = make_procedural_shots(
             Path(folder, "made"), seed=9, count=1, settings=SETTINGS, prefix="sh", artist_gap=20
         )[0]
-        desk = RunningDesk(shot, Path(folder, "work"), base_path())
-        with desk, Browser(Path(folder, "profile"), width=1360, height=860) as browser:
+        desk = running_desk(shot, Path(folder, "work"), base_path())
+        with desk, Browser(width=1360, height=860) as browser:
             browser.open(desk.address)
             browser.until("window.fedrotoDesk && fedrotoDesk.begun")
             browser.until(QUIET, 300)
@@ -55,14 +51,14 @@ def main(target: Path) -> None:
             save(browser, target / "desk-compared.jpg")
             browser.run("fedrotoDesk.act('model')")
             start = browser.run(PLACE.replace("POINT", "3"))
-            browser.drag(start, [start[0] + 26, start[1] - 18], steps=12, pause_s=0.02)
+            browser.drag(start, [start[0] + 26, start[1] - 18], steps=12)
             save(browser, target / "desk-corrected.jpg")
             browser.until(QUIET, 120)
             drawn = browser.run("fedrotoDesk.shapes.list.length") + 1
-            browser.key("b")
+            browser.press("b")
             for x, y in ((230, 110), (380, 130), (400, 250), (240, 240)):
-                browser.click(*browser.run(ON_PLATE.replace("X", str(x)).replace("Y", str(y))))
-            browser.key("Enter")
+                browser.click(browser.run(ON_PLATE.replace("X", str(x)).replace("Y", str(y))))
+            browser.press("Enter")
             browser.until(f"fedrotoDesk.shapes.list.length === {drawn}")
             browser.run(f"fedrotoDesk.shapes.select([1, {drawn}]); fedrotoDesk.selectionChanged()")
             browser.run("fedrotoDesk.setTool('transform'); fedrotoDesk.act('onion')")

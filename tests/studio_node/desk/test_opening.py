@@ -11,8 +11,7 @@ from websockets.sync.client import connect
 
 from model.formats import nuke, roto_json, silhouette
 from studio_node.desk.wire import decode, encode
-
-from .running import RunningDesk
+from tests.pages.running_page import running_desk
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +26,7 @@ def work(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def desk(shot, work, small_weights):
-    with RunningDesk(shot, work, small_weights) as running:
+    with running_desk(shot, work, small_weights) as running:
         running.cookie = get(running, f"/?token={running.token}").headers["Set-Cookie"].split(";")[0]
         yield running
 
@@ -185,7 +184,7 @@ def test_a_killed_server_loses_no_step(desk, shot, work, small_weights):
             socket.send(encode({**head, "frame": frame, "drop": True, "id": gesture}, [11.25, 7.5 * gesture]))
             assert told(socket, "done")[0]["op"] == "done"
         desk.kill()
-    with RunningDesk(shot, work, small_weights) as again:
+    with running_desk(shot, work, small_weights) as again:
         assert again.facts["restored"]
         again.cookie = get(again, f"/?token={again.token}").headers["Set-Cookie"].split(";")[0]
         assert again.token != desk.token

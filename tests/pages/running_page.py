@@ -1,4 +1,4 @@
-"""A desk as a process, as an artist starts it."""
+"""A page's server as a process, as its user starts it."""
 
 from __future__ import annotations
 
@@ -9,22 +9,26 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from urllib.parse import parse_qs, urlsplit
 
-REPOSITORY = Path(__file__).parents[3]
+REPOSITORY = Path(__file__).parents[2]
 
 
-class RunningDesk:
-    """``fedroto desk`` on a shot; use as a context."""
+class RunningPage:
+    """``fedroto ... --no-browser --json``; use as a context.
 
-    def __init__(self, shot: Any, work: Path, weights: Path, *options: str) -> None:
-        self.command = [
-            sys.executable, "-m", "federation.cli", "desk", str(shot.plate), "--shapes", str(shot.artist_file),
-            "--work", str(work), "--weights", str(weights), "--no-browser", "--json", *options,
-        ]  # fmt: skip
+    Attributes:
+        facts: what it printed when the page could be opened.
+        address: of the page, with its token.
+        said: after the context, what it wrote to standard error.
+    """
 
-    def __enter__(self) -> RunningDesk:
+    def __init__(self, *arguments: Any) -> None:
+        words = [str(word) for word in arguments]
+        self.command = [sys.executable, "-m", "federation.cli", *words, "--no-browser", "--json"]
+
+    def __enter__(self) -> Self:
         self.process = subprocess.Popen(
             self.command,
             cwd=REPOSITORY,
@@ -38,8 +42,6 @@ class RunningDesk:
         watchdog.start()
         line = self.process.stdout.readline()
         watchdog.cancel()
-        if not line:
-            raise RuntimeError(self.process.communicate()[1])
         self.facts = json.loads(line) if line.endswith("}\n") else {}
         if "address" not in self.facts:
             raise RuntimeError(line + "".join(self.process.communicate()))
@@ -61,3 +63,9 @@ class RunningDesk:
             except subprocess.TimeoutExpired:
                 self.kill()
         self.said = self.process.communicate()[1]
+
+
+def running_desk(shot: Any, work: Path, weights: Path, *options: str) -> RunningPage:
+    """``fedroto desk`` on a written shot."""
+    how = ("--shapes", shot.artist_file, "--work", work, "--weights", weights)
+    return RunningPage("desk", shot.plate, *how, *options)

@@ -38,8 +38,12 @@ from model.network import RotoModel
 from model.public_benchmark import paired_interval
 from model.weights import save
 
-SUBSETS: Final[tuple[Subset, ...]] = ("full", "bias_norm_head", "lora", "head")
-RATES: Final = (0.3, 0.1, 1.0)
+RATES: Final[dict[Subset, tuple[float, ...]]] = {
+    "full": (0.1, 0.3, 0.6),
+    "bias_norm_head": (0.1, 0.3),
+    "lora": (0.1, 0.3),
+    "head": (0.1, 0.3),
+}
 SEEDS: Final = (1, 2, 3)
 Row = dict[str, Any]
 
@@ -105,17 +109,18 @@ def interval(found: dict[str, float], digits: int = 4) -> str:
 
 
 def subsets(_: Sequence[Row]) -> Iterator[tuple[int, Choice]]:
-    """Every subset at three learning rates, without noise and at epsilon 3; unclipped too, where there is no noise."""
-    for rate in RATES:
-        for subset in SUBSETS:
+    """Every subset at several learning rates, without noise and at epsilon 3; unclipped too, without noise."""
+    for subset, rates in RATES.items():
+        for rate in rates:
             for target in (None, 3.0):
                 yield 1, Choice(subset=subset, epsilon=target, learning_rate=rate)
+    for rate in RATES["full"]:
         yield 1, Choice(epsilon=None, learning_rate=rate, clipping=1000.0)
 
 
 def epsilons(rows: Sequence[Row]) -> Iterator[tuple[int, Choice]]:
     """Every subset at epsilon 8 and 1, at the learning rate that is better at 3."""
-    for subset in SUBSETS:
+    for subset in RATES:
         for target in (8.0, 1.0):
             yield 1, replace(best(rows, 3.0, subset), epsilon=target)
 

@@ -28,6 +28,12 @@ def audit(
         None, help="Plan whose constants are claimed; default: those that a new plan has."
     ),
     output: Path = typer.Option(Path("audit"), help="Folder for audit.json and audit.html."),
+    membership: int = typer.Option(
+        0,
+        min=0,
+        help="Also try to tell who was trained on, by so many whole trainings with the plan's noise and as many "
+        "without, some 3 s each; 64 or more say something.",
+    ),
     check: Path | None = typer.Option(
         None,
         help="Audit nothing; check signature and page of the report in this folder (with --key or --home).",
@@ -50,7 +56,9 @@ def audit(
     from studio_node.audit.auditor import run_audit
 
     torch.set_num_threads(1)
-    outcome = run_audit(level, output, now=int(time.time()), home=home, plan=plan, progress=progress)
+    outcome = run_audit(
+        level, output, now=int(time.time()), home=home, plan=plan, trainings=membership, progress=progress
+    )
     result = outcome.report.payload() | {
         "document": outcome.files.document,
         "page": outcome.files.page,
@@ -112,6 +120,14 @@ def _audit_text(result: Any) -> str:
             for one in result["reconstruction"]["releases"]
         ]
         lines.append(table(["reconstruction from a release with", "px off", "likeness"], rows))
+    if result["membership"] is not None:
+        rows = [
+            [one["score"], f"{one['noise_multiplier']:g}", f"{one['shot_right']:.2f}", f"{one['caught']:.0%}"]
+            for one in result["membership"]["recognised"]
+        ]
+        lines.append(
+            table(["membership by", "noise multiplier", "right of two", "named at 1% false alarms"], rows)
+        )
     verdict = "nothing contradicts the claims" if result["holds"] else "A CLAIM IS CONTRADICTED"
     signed = "signed" if result["signed"] else "not signed (no --home)"
     lines.append(f"{verdict}; this is a {result['label']}\n{result['document']} ({signed}), {result['page']}")

@@ -27,6 +27,7 @@ from studio_node.audit.canaries import (
     rehearsals,
 )
 from studio_node.audit.mechanism import check_mechanism
+from studio_node.audit.membership import attack_membership
 from studio_node.audit.outward import check_outward
 from studio_node.audit.reconstruction import attack_made_up_shot
 from studio_node.audit.repeats import Restart, repeat_findings
@@ -70,6 +71,7 @@ def run_audit(
     home: Path | None = None,
     plan: Path | None = None,
     canaries: int = CANARIES,
+    trainings: int = 0,
     progress: Callable[[str], None] = lambda _: None,
 ) -> AuditOutcome:
     """Audit the installed training code and write the report.
@@ -82,6 +84,7 @@ def run_audit(
         plan: a signed plan's file, verified with the coordinator's key where the home has joined; default: a new
             plan's constants.
         canaries: of level 2; fewer show less.
+        trainings: of the membership attack, with and without noise each; 0 leaves it out.
         progress: told what is done next.
 
     Raises:
@@ -112,6 +115,11 @@ def run_audit(
     if level >= 3:
         progress("level 3: rebuilding a made-up shot from its releases")
         attack = attack_made_up_shot(claimed.privacy)
+    membership = None
+    if trainings:
+        membership = attack_membership(
+            claimed.privacy, claimed.rounds, claimed.delta, trainings, progress=progress
+        )
     report = AuditReport(
         level,
         now,
@@ -129,6 +137,7 @@ def run_audit(
         tuple(findings),
         tuple(results),
         attack,
+        membership,
     )
     return AuditOutcome(report, write_report(report, output, key))
 

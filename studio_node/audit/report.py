@@ -10,6 +10,7 @@ from typing import Any
 from federation.plan import PrivacyConstants
 from studio_node.audit.canaries import CanaryResult
 from studio_node.audit.findings import LABEL, Finding
+from studio_node.audit.membership import Membership
 from studio_node.audit.reconstruction import Reconstruction
 
 AUDIT_SCHEMA = "fedroto.audit/1"
@@ -32,6 +33,7 @@ class AuditReport:
         findings: of level 1.
         canaries: of level 2.
         reconstruction: of level 3.
+        membership: of the membership attack, where it was asked for.
     """
 
     level: int
@@ -46,19 +48,17 @@ class AuditReport:
     findings: tuple[Finding, ...]
     canaries: tuple[CanaryResult, ...] = ()
     reconstruction: Reconstruction | None = field(default=None, repr=False)
+    membership: Membership | None = None
 
     @property
     def holds(self) -> bool:
         """Whether nothing contradicts what is claimed; never that it is proven."""
-        return all(finding.holds for finding in self.findings) and not any(one.fires for one in self.canaries)
+        recognised = self.membership is not None and self.membership.fires
+        fires = any(one.fires for one in self.canaries) or recognised
+        return all(finding.holds for finding in self.findings) and not fires
 
     def payload(self) -> dict[str, Any]:
         """Return the report as a JSON object without the pictures; numbers that JSON cannot say are text."""
-        canaries = []
-        for result in self.canaries:
-            fields = asdict(result)
-            fields["claim"]["privacy"] = result.claim.privacy.model_dump(mode="json")
-            canaries.append(fields)
         payload = {
             "schema": AUDIT_SCHEMA,
             "label": LABEL,
@@ -73,11 +73,27 @@ class AuditReport:
             "installation": dict(self.installation),
             "studio": self.studio,
             "findings": [asdict(finding) for finding in self.findings],
-            "canaries": canaries,
+            "canaries": [_bound_fields(result) for result in self.canaries],
             "reconstruction": None if self.reconstruction is None else _attack_fields(self.reconstruction),
+            "membership": None if self.membership is None else _membership_fields(self.membership),
         }
         plain: dict[str, Any] = _sayable(payload)
         return plain
+
+
+def _bound_fields(result: CanaryResult) -> dict[str, Any]:
+    fields = asdict(result)
+    fields["claim"]["privacy"] = result.claim.privacy.model_dump(mode="json")
+    return fields
+
+
+def _membership_fields(membership: Membership) -> dict[str, Any]:
+    return {
+        "trainings": membership.trainings,
+        "shots": membership.shots,
+        "recognised": [asdict(one) for one in membership.recognised],
+        "bounds": [_bound_fields(result) for result in membership.bounds],
+    }
 
 
 def _attack_fields(attack: Reconstruction) -> dict[str, Any]:

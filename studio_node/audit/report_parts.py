@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from studio_node.audit import page
 from studio_node.audit.canaries import SIGNIFICANCE, CanaryResult
 from studio_node.audit.findings import LABEL
+from studio_node.audit.membership import Membership
 from studio_node.audit.reconstruction import Reconstruction
 from studio_node.audit.report import AuditReport
 
@@ -63,6 +64,8 @@ def _parts(report: AuditReport) -> Iterator[str]:
         yield from _canary_parts(report.canaries)
     if report.reconstruction is not None:
         yield from _attack_parts(report.reconstruction)
+    if report.membership is not None:
+        yield from _membership_parts(report.membership)
     yield page.heading("Particulars")
     yield page.table([], _particulars(report))
 
@@ -159,14 +162,7 @@ def _canary_parts(canaries: tuple[CanaryResult, ...]) -> Iterator[str]:
             f"{one.included:,} of them in. Of the 100 surest guesses {one.surest} were right (50 is chance). So many "
             f"canaries could show {one.ceiling:.1f} at most."
         )
-        yield page.bars(
-            [
-                ("one run, f-DP (no independence assumed)", one.one_run),
-                ("Clopper-Pearson, canaries independent", one.independent),
-                ("Clopper-Pearson, read as a Gaussian curve", one.independent_gaussian),
-            ],
-            one.claim.epsilon,
-        )
+        yield page.bars(_bars(one), one.claim.epsilon)
 
 
 def _attack_parts(attack: Reconstruction) -> Iterator[str]:
@@ -205,6 +201,39 @@ def _attack_parts(attack: Reconstruction) -> Iterator[str]:
         ["release", "noise multiplier", "off by (px)", "likeness (1 known, 0 nothing)"],
         [[one.name, one.noise_multiplier, one.error_px, one.likeness] for one in attack.releases],
     )
+
+
+def _membership_parts(membership: Membership) -> Iterator[str]:
+    yield page.heading("4. Membership")
+    yield page.paragraph(
+        f"Can anybody tell whether a certain shot was trained on? The real network was trained "
+        f"{membership.trainings} times by the whole plan, and as often without noise; each time a coin decided for "
+        f"each of {membership.shots} procedural shots whether it took part. Half of the trainings taught the "
+        "attacker, who knows every shot; the other half were attacked. Lower bounds on epsilon are drawn below."
+    )
+    yield page.table(
+        [
+            "score",
+            "noise multiplier",
+            "of two shots, the right one is named",
+            "named of those in, at 1% false alarms",
+        ],
+        [
+            [one.score, one.noise_multiplier, _percent(one.shot_right), _percent(one.caught)]
+            for one in membership.recognised
+        ],
+    )
+    for one in membership.bounds:
+        yield page.heading(f"With the plan's noise, by {one.claim.name}", level=3)
+        yield page.bars(_bars(one), one.claim.epsilon)
+
+
+def _bars(result: CanaryResult) -> list[tuple[str, float]]:
+    return [
+        ("one run, f-DP (no independence assumed)", result.one_run),
+        ("Clopper-Pearson, canaries independent", result.independent),
+        ("Clopper-Pearson, read as a Gaussian curve", result.independent_gaussian),
+    ]
 
 
 def _percent(share: float) -> str:

@@ -6,8 +6,8 @@ size tier, and the weighted sum is divided by the sum of weights. A studio can t
 protection of the robust rules at none of their cost (they pick the update with the least noise, which is the
 attacker's).
 
-Sums run in float64 over updates ordered by studio and round, one update in memory at a time, so that the same set of
-updates gives the same bits in whatever order they arrived.
+Updates are added in order of studio and round, so that the same set of updates gives the same bits in whatever order
+they arrived: one update in memory at a time, in float64 within a block, the mean itself in float32 like the weights.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from aggregator.blocks import blocks
+from aggregator.blocks import blocks, is_finite
 from aggregator.validation import norm
 from federation.errors import RoundError
 from federation.messages import PackedWeights
 
-Mean = npt.NDArray[np.float64]  # [P]
+Mean = npt.NDArray[np.float32]  # [P]
 
 
 @dataclass(frozen=True)
@@ -63,21 +63,20 @@ def norm_clipped_mean(contributions: Iterable[Contribution], *, parameters: int,
         norm_max: Euclidean norm beyond which an update is scaled down.
 
     Returns:
-        float64 [P], of norm at most ``norm_max``.
+        float32 [P], of norm at most ``norm_max`` but for its rounding.
 
     Raises:
         RoundError: there is none, a studio counts twice, a weight is not positive, or an update is not finite
             float32 [P] (validation has to come first).
     """
-    total = np.zeros(parameters, np.float64)
-    weights = 0.0
-    for one in in_order(contributions):
+    mean = np.zeros(parameters, np.float32)
+    ordered = in_order(contributions)
+    weights = sum(one.weight for one in ordered)
+    for one in ordered:
         update, scale = loaded(one, parameters, norm_max)
         for part in blocks(parameters):
-            total[part] += one.weight * (update[part].astype(np.float64) * scale)
-        weights += one.weight
-    total /= weights
-    return total
+            mean[part] += one.weight / weights * scale * update[part].astype(np.float64)
+    return mean
 
 
 def in_order(contributions: Iterable[Contribution]) -> list[Contribution]:
@@ -103,7 +102,7 @@ def apply_mean(base: PackedWeights, mean: Mean) -> PackedWeights:
 
     Args:
         base: float32 [P].
-        mean: float64 [P].
+        mean: float32 [P].
 
     Returns:
         float32 [P].
@@ -117,7 +116,7 @@ def apply_mean(base: PackedWeights, mean: Mean) -> PackedWeights:
     with np.errstate(over="ignore"):
         for part in blocks(base.size):
             moved[part] = base[part].astype(np.float64) + mean[part]
-    if not np.isfinite(moved).all():
+    if not is_finite(moved):
         raise RoundError("the round's mean would make a weight infinite; the weights are left as they were")
     return moved
 
@@ -129,7 +128,7 @@ def loaded(one: Contribution, parameters: int, norm_max: float) -> tuple[PackedW
         RoundError: it is not finite float32 [P].
     """
     update = one.load()
-    if update.dtype != np.float32 or update.shape != (parameters,) or not np.isfinite(update).all():
+    if update.dtype != np.float32 or update.shape != (parameters,) or not is_finite(update):
         raise RoundError(
             f"the update of studio {one.studio} is {update.dtype}{list(update.shape)} or not finite; "
             f"expected finite float32 [{parameters}]"

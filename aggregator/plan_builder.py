@@ -15,6 +15,7 @@ from federation.plan import (
     SizeTier,
     TrainingPlan,
     UpdateBounds,
+    byte_grid,
 )
 
 GRACE_S = 24 * 3600
@@ -60,6 +61,8 @@ def build_plan(
     studios = {studio.name: studio.size_tier for studio in enrolled if studio.is_admitted}
     if not studios:
         raise PlanError("no studio is admitted", hint="admit one with: fedroto coordinator admit")
+    if settings["value_bits"] == 8 and "grid" not in overrides:
+        settings["grid"] = max(settings["grid"], byte_grid(float(settings["norm_max"]), model.parameters))
     tiers = _tiers(config, float(settings["sample_rate"]))
     for studio, tier in studios.items():
         if tier not in tiers:

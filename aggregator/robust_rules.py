@@ -22,7 +22,9 @@ import numpy.typing as npt
 
 from aggregator.aggregation import Contribution, Mean, in_order, loaded, norm_clipped_mean
 from aggregator.blocks import blocks
+from aggregator.validation import norm
 from federation.errors import RoundError
+from federation.messages import packed_bytes
 from federation.plan import STUDIOS_MIN, Aggregation
 
 BLOCK_VALUES: Final = 1 << 20
@@ -30,6 +32,7 @@ TRIM: Final = 1 / 3
 """Share of the weights that the trimmed mean drops at either end of every coordinate."""
 GEOMETRIC_STEPS, CLIPPING_STEPS = 20, 5
 Weights = npt.NDArray[np.float64]  # [n], one a studio
+Column = npt.NDArray[np.float64]  # [block], one value a coordinate
 
 
 def aggregate(
@@ -44,7 +47,7 @@ def aggregate(
         norm_max: Euclidean norm beyond which an update is scaled down.
 
     Returns:
-        float64 [P], of norm at most ``norm_max``; the same contributions give the same bits.
+        float32 [P], of norm at most ``norm_max`` but for its rounding; the same contributions give the same bits.
 
     Raises:
         RoundError: fewer studios than the rule needs; and see :func:`aggregator.aggregation.norm_clipped_mean`.
@@ -57,8 +60,10 @@ def aggregate(
         return norm_clipped_mean(ordered, parameters=parameters, norm_max=norm_max)
     with _Voices(ordered, parameters, norm_max) as voices:
         result = _RULES[rule](voices)
-    length = float(np.linalg.norm(result))
-    return result * (norm_max / length) if length > norm_max else result
+    length = norm(result)
+    if length > norm_max:
+        result *= norm_max / length
+    return result
 
 
 class _Voices:
@@ -70,7 +75,7 @@ class _Voices:
         self._file = tempfile.TemporaryFile(prefix="fedroto-voices-")  # noqa: SIM115  # closed by __exit__
         for _, of_studio in groupby(ordered, key=lambda one: one.studio):
             own = list(of_studio)
-            self._file.write(_voice(own, parameters, norm_max).tobytes())
+            self._file.write(packed_bytes(_voice(own, parameters, norm_max)))
             weights.append(max(one.weight for one in own))
         self.weights: Weights = np.array(weights) / sum(weights)
 
@@ -94,9 +99,9 @@ class _Voices:
                 block[row] = np.frombuffer(self._file.read(4 * (columns.stop - start)), np.float32)
             yield columns, block
 
-    def by_columns(self, rule: Callable[[npt.NDArray[np.float64]], Mean]) -> Mean:
+    def by_columns(self, rule: Callable[[npt.NDArray[np.float64]], Column]) -> Mean:
         """Apply a rule that treats every coordinate by itself."""
-        result = np.empty(self.parameters)
+        result = np.empty(self.parameters, np.float32)
         for columns, block in self.blocks():
             result[columns] = rule(block)
         return result
@@ -132,7 +137,7 @@ def _sorted(block: npt.NDArray[np.float64], weights: Weights) -> tuple[npt.NDArr
 def _median(voices: _Voices) -> Mean:
     """Weighted median of every coordinate, the mean of the two middle values where the weights meet at one half."""
 
-    def middle(block: npt.NDArray[np.float64]) -> Mean:
+    def middle(block: npt.NDArray[np.float64]) -> Column:
         values, share = _sorted(block, voices.weights)
         low, high = ((share < 0.5 + shift).sum(axis=0) for shift in (-1e-9, 1e-9))
         last = len(values) - 1
@@ -149,7 +154,7 @@ def _trimmed_mean(voices: _Voices) -> Mean:
     Source: Yin et al., Byzantine-Robust Distributed Learning (ICML 2018), definition 2; weights as shares of the line.
     """
 
-    def trimmed(block: npt.NDArray[np.float64]) -> Mean:
+    def trimmed(block: npt.NDArray[np.float64]) -> Column:
         values, share = _sorted(block, voices.weights)
         kept = np.diff(np.clip(share, TRIM, 1 - TRIM), axis=0, prepend=TRIM)
         return np.asarray((kept * values).sum(axis=0) / kept.sum(axis=0))
@@ -176,7 +181,7 @@ def _centred_clipping(voices: _Voices) -> Mean:
     Source: Karimireddy, He, Jaggi, Learning from History for Byzantine Robust Optimization (ICML 2021), algorithm 2;
     no memory between rounds, and the radius is the weighted median of the distances instead of a constant.
     """
-    center = np.zeros(voices.parameters)
+    center = np.zeros(voices.parameters, np.float32)
     for _ in range(CLIPPING_STEPS):
         distances = voices.distances(center)
         order = np.argsort(distances, kind="stable")
@@ -185,7 +190,9 @@ def _centred_clipping(voices: _Voices) -> Mean:
         if radius <= 0:
             return center
         pull = voices.weights * np.minimum(1.0, radius / np.maximum(distances, radius * 1e-12))
-        center = center + voices.weighted_sum(pull) - pull.sum() * center
+        step = voices.weighted_sum(pull)
+        step += np.float32(1 - pull.sum()) * center
+        center = step
     return center
 
 

@@ -12,6 +12,7 @@ from aggregator.round_store import RoundStore, UsedUpdate
 from federation.errors import RoundError
 from federation.messages import PackedWeights
 from federation.plan import TrainingPlan
+from federation.update_steps import values_of
 
 
 def updates_to_use(store: RoundStore, state: RoundState) -> tuple[UsedUpdate, ...]:
@@ -49,7 +50,7 @@ def weights_after(
             one.studio,
             one.server_round,
             stale_weight(plan.tier_of(one.studio).weight, during - one.server_round),
-            partial(_load, store, during, one),
+            partial(_load, store, plan, during, one),
         )
         for one in used
     ]
@@ -62,8 +63,8 @@ def weights_after(
     return apply_mean(base, mean)
 
 
-def _load(store: RoundStore, during: int, one: UsedUpdate) -> PackedWeights:
+def _load(store: RoundStore, plan: TrainingPlan, during: int, one: UsedUpdate) -> PackedWeights:
     update, found = store.read_update(during, one.server_round, one.studio)
     if found != one.digest:
         raise RoundError(f"the stored update of {one.studio} for round {one.server_round} was changed")
-    return update.update
+    return values_of(update.update, plan.update)

@@ -91,6 +91,7 @@ class _Round:
         self._number = server_round
         self._base = self._read_base()
         self._record, self._stored = self._resumed_record()
+        self._decided: PackedWeights | None = None
         self._roster_at = float("-inf")
         self._trouble = ""
 
@@ -225,6 +226,7 @@ class _Round:
             case PullReplies():
                 for reply in self._campaign.courier.pull(action.message_ids):
                     self._take(reply)
+                    del reply  # or it would take memory while the next one comes in
 
     def _ask(self, ask: AskStudio) -> None:
         plan, state, now = self._plan, self._state, self._clock.now()
@@ -318,17 +320,21 @@ class _Round:
             start = self._store.read_weights(0)
             verdict = self._campaign.check.judge(self._base if start is None else start, self._base, after)
         kept = self._base if verdict is not None and verdict.rolled_back else after
+        self._decided = kept
         self._record = replace(self._record, used=used, weights_digest=packed_digest(kept), verdict=verdict)
 
     def _write_weights(self) -> None:
         digest, verdict = self._record.weights_digest, self._record.verdict
-        if self._store.read_weights(self._number, digest) is None:
+        if self._store.read_weights(self._number, digest) is not None:
+            return
+        weights = self._decided
+        if weights is None:  # an earlier process decided them
             weights = self._base
             if verdict is None or not verdict.rolled_back:
                 weights = weights_after(self._store, self._plan, self._base, self._number, self._record.used)
-            if packed_digest(weights) != digest:
-                raise RoundError(f"its updates do not give the weights {digest} that were decided")
-            self._store.write_weights(self._number, weights)
+        if packed_digest(weights) != digest:
+            raise RoundError(f"its updates do not give the weights {digest} that were decided")
+        self._store.write_weights(self._number, weights)
 
     def _broken(self, error: FedrotoError) -> RoundError:
         """Say on disk, if that still works, that the coordinator could not go on."""

@@ -23,38 +23,41 @@ resumed. Every file appears whole or not at all.
 from __future__ import annotations
 
 import contextlib
-import io
-import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
-import numpy as np
-import safetensors.numpy
 from pydantic import TypeAdapter, ValidationError
-from safetensors import SafetensorError
 
+from aggregator.packed_file import load_packed, save_packed
 from aggregator.round_check import RoundVerdict
 from aggregator.round_state import RoundState
 from federation.documents import DOCUMENT_BYTES_MAX, PrivateKey, digest
-from federation.durable import make_private_dir, read_bounded, remove_leftovers, write_atomic
+from federation.durable import (
+    make_private_dir,
+    open_bounded,
+    read_bounded,
+    remove_leftovers,
+    write_atomic,
+)
 from federation.errors import FedrotoError, MessageError, RoundError
 from federation.messages import (
     PACKED_BYTES_MAX,
     PackedWeights,
     SignedUpdate,
     TrainUpdate,
-    encode_reply,
     read_reply,
+    reply_parts,
 )
 from federation.model_spec import Tensors, packed_digest
 from federation.plan import TrainingPlan
 
 RECORD_SCHEMA: Final = "fedroto.round/1"
 PLAN_FILE, BASE_FILE, CANDIDATE_FILE = "plan.json", "base.safetensors", "candidate.safetensors"
-_WEIGHTS_FILE, _RECORD_FILE, _TENSOR = "weights.safetensors", "round.json", "packed"
+_WEIGHTS_FILE, _RECORD_FILE = "weights.safetensors", "round.json"
 _FILE_BYTES_MAX = PACKED_BYTES_MAX + 64 * 1024
 _UPDATE_NAME = re.compile(r"(update|late)_(?P<studio>[a-z0-9][a-z0-9._-]{0,62})\.frame")
 
@@ -180,11 +183,11 @@ class RoundStore:
             studio: who sent it.
             signed: validated.
         """
-        data, path = encode_reply(signed.content), self._update(during, server_round, studio)
+        parts, path = reply_parts(signed.content), self._update(during, server_round, studio)
         with disk_guard():
             write_atomic(path.with_suffix(".signature"), signed.signature, mode=0o600)
-            write_atomic(path, data, mode=0o600)
-        return len(data)
+            write_atomic(path, parts, mode=0o600)
+        return sum(map(len, parts))
 
     def read_update(self, during: int, server_round: int, studio: str) -> tuple[TrainUpdate, str]:
         """Return an accepted update and the SHA-256 of its file.
@@ -193,15 +196,14 @@ class RoundStore:
             RoundError: it is missing or damaged.
         """
         path = self._update(during, server_round, studio)
-        with disk_guard():
-            data = read_bounded(path, _FILE_BYTES_MAX)
-        try:
-            reply = read_reply(_reader(data))
-        except MessageError as error:
-            raise _damaged(path, str(error)) from error
-        if not isinstance(reply, TrainUpdate):
-            raise _damaged(path, "it holds no update")
-        return reply, digest(data)
+        with disk_guard(), open_bounded(path, _FILE_BYTES_MAX) as file:
+            try:
+                reply = read_reply(partial(_read_exactly, file))
+            except MessageError as error:
+                raise _damaged(path, str(error)) from error
+            if not isinstance(reply, TrainUpdate) or file.read(1):
+                raise _damaged(path, "it holds no update, or more than one")
+        return reply, digest(*reply_parts(reply))
 
     def stored_updates(self, during: int) -> Mapping[tuple[str, int], int]:
         """Return the size in bytes of each update on disk, by studio and the round that it answers."""
@@ -217,13 +219,10 @@ class RoundStore:
     def write_weights(self, server_round: int, packed: PackedWeights) -> None:
         """Keep the packed weights after a round; 0 is what round 1 stands on."""
         note = {"digest": packed_digest(packed), "server_round": server_round}
-        data = safetensors.numpy.save(
-            {_TENSOR: packed}, metadata={"fedroto": json.dumps(note, sort_keys=True)}
-        )
         folder = self._round(server_round)
         with disk_guard():
             make_private_dir(folder)
-            write_atomic(folder / _WEIGHTS_FILE, data, mode=0o600)
+            save_packed(folder / _WEIGHTS_FILE, packed, note)
 
     def read_weights(self, server_round: int, expected_digest: str | None = None) -> PackedWeights | None:
         """Return the packed weights after a round, float32 [P], or None before they are there.
@@ -232,19 +231,14 @@ class RoundStore:
             RoundError: the file is damaged or holds other weights than ``expected_digest``.
         """
         path = self._round(server_round) / _WEIGHTS_FILE
-        data = _read_if_there(path, _FILE_BYTES_MAX)
-        if data is None:
+        if not path.exists():
             return None
         try:
-            tensors = safetensors.numpy.load(data)
-            header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-            stated = json.loads(header["__metadata__"]["fedroto"])["digest"]
-        except (SafetensorError, ValueError, KeyError, TypeError) as error:
-            raise _damaged(path, f"{type(error).__name__}: {error}") from error
-        packed = tensors.get(_TENSOR)
-        if packed is None or packed.dtype != np.float32 or packed.ndim != 1:
-            raise _damaged(path, "it holds no packed float32 array")
-        found = packed_digest(packed)
+            with disk_guard():
+                packed, note = load_packed(path)
+        except ValueError as error:
+            raise _damaged(path, str(error)) from error
+        found, stated = packed_digest(packed), str(note.get("digest"))
         if found != stated or (expected_digest is not None and found != expected_digest):
             raise _damaged(path, f"its weights are {found[:16]}, not {(expected_digest or stated)[:16]}")
         return packed
@@ -285,13 +279,8 @@ def _damaged(path: Path, why: str) -> RoundError:
     )
 
 
-def _reader(data: bytes) -> Callable[[int], bytes]:
-    stream = io.BytesIO(data)
-
-    def read_exactly(count: int) -> bytes:
-        part = stream.read(count)
-        if len(part) < count:
-            raise MessageError(f"it ends {count - len(part)} bytes too early")
-        return part
-
-    return read_exactly
+def _read_exactly(file: BinaryIO, count: int) -> bytes:
+    part = file.read(count)
+    if len(part) < count:
+        raise MessageError(f"it ends {count - len(part)} bytes too early")
+    return part

@@ -5,7 +5,7 @@ Rules (docs/protocol.md), each with its own fault; the first that is broken drop
   2. The studio's node key signed exactly these bytes as the answer to this question: campaign, round, studio, plan and
      base weights (``SIGNATURE``).
   3. The update answers this plan (``PLAN``).
-  4. The array is float32 of the plan's length (``DTYPE``, ``LENGTH``).
+  4. The array is of the plan's type, float32 or int8, and length (``DTYPE``, ``LENGTH``).
   5. Every value is finite and a multiple of the plan's grid (``NOT_FINITE``, ``OFF_GRID``).
   6. Its norm is within the plan's bound (``NORM``).
   7. The studio's ledger is not behind, and not another one than, what the coordinator has counter-signed
@@ -30,6 +30,7 @@ from federation.errors import SignatureError
 from federation.messages import SignedUpdate
 from federation.plan import LedgerHead, TrainingPlan, UpdateBounds
 from federation.update_signature import UpdateSubject, require_signature
+from federation.update_steps import steps_beyond, values_of, wire_type
 
 
 class Fault(StrEnum):
@@ -135,17 +136,20 @@ def norm_allowance(bounds: UpdateBounds, parameters: int) -> float:
 
 
 def _inspect_array(update: npt.NDArray[Any], expected: Expectation) -> Rejection | None:
-    if update.dtype != np.float32:
-        return Rejection(Fault.DTYPE, f"its values are {update.dtype}, expected float32")
+    bounds = expected.bounds
+    if update.dtype != wire_type(bounds):
+        return Rejection(
+            Fault.DTYPE, f"its values are {update.dtype}, expected {wire_type(bounds)} as planned"
+        )
     if update.shape != (expected.parameters,):
         return Rejection(
             Fault.LENGTH, f"its shape is {list(update.shape)}, expected [{expected.parameters}] as planned"
         )
-    wrong = int(update.size - np.count_nonzero(np.isfinite(update)))
+    beyond, update = steps_beyond(update), values_of(update, bounds)
+    wrong = sum(int(np.count_nonzero(~np.isfinite(update[part]))) for part in blocks(update.size))
     if wrong:
         return Rejection(Fault.NOT_FINITE, f"{wrong} of its {update.size} values are NaN or infinite")
-    bounds = expected.bounds
-    wrong = sum(_off_grid(update[part], bounds.grid) for part in blocks(update.size))
+    wrong = beyond + sum(_off_grid(update[part], bounds.grid) for part in blocks(update.size))
     if wrong:
         return Rejection(
             Fault.OFF_GRID, f"{wrong} of its {update.size} values are no multiple of {bounds.grid}"

@@ -11,7 +11,7 @@ import difflib
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -112,7 +112,8 @@ class PlanDefaults(_Frozen):
     noise_multiplier: Annotated[float, Field(ge=NOISE_MULTIPLIER_FLOOR, le=1e3)] = 2.5
     learning_rate: Annotated[float, Field(gt=0, le=1e3)] = 0.05
     norm_max: Annotated[float, Field(gt=0)] = 3.0
-    grid: Annotated[float, Field(gt=0, le=0.01)] = 2.0**-20
+    grid: Annotated[float, Field(gt=0, le=1)] = 2.0**-20
+    value_bits: Literal[8, 32] = 32
     aggregation: Aggregation = "norm_clipped_mean"
 
     @model_validator(mode="after")

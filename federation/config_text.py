@@ -86,6 +86,8 @@ def federation_toml(config: FederationConfig) -> str:
         "# An update beyond this norm is scaled down; its values are multiples of grid, a power of two.",
         f"norm_max = {plan.norm_max!r}",
         f"grid = {plan.grid!r}",
+        "# 8: values cross the wire as one byte each, rounded at random on a coarser grid; a quarter of the upload.",
+        f"value_bits = {plan.value_bits}",
         "# norm_clipped_mean, median, trimmed_mean, geometric_median or centred_clipping; see docs/attacks.md.",
         f"aggregation = {_text(plan.aggregation)}",
         "",

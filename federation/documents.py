@@ -43,9 +43,12 @@ def canonical_json(value: Any) -> bytes:
         raise DocumentError(f"the value cannot be written as canonical JSON: {error}") from error
 
 
-def digest(data: bytes) -> str:
-    """Return the SHA-256 of ``data`` as 64 hexadecimal digits."""
-    return hashlib.sha256(data).hexdigest()
+def digest(*parts: bytes | memoryview) -> str:
+    """Return the SHA-256 of bytes, whole or in parts that follow each other, as 64 hexadecimal digits."""
+    whole = hashlib.sha256()
+    for part in parts:
+        whole.update(part)
+    return whole.hexdigest()
 
 
 def key_id(public_key: PublicKey) -> str:

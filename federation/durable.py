@@ -10,8 +10,9 @@ import contextlib
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from federation.errors import FedrotoError
 
@@ -19,12 +20,12 @@ TEMPORARY_PREFIX = ".fedroto-tmp-"
 """Names that begin so are half-written leftovers of a process that was killed; nothing ever reads them."""
 
 
-def write_atomic(path: Path, data: bytes, mode: int = 0o644) -> None:
+def write_atomic(path: Path, data: bytes | Iterable[bytes | memoryview], mode: int = 0o644) -> None:
     """Write a whole file so that it appears complete or not at all.
 
     Args:
         path: where the file is to be; an existing file is replaced.
-        data: its bytes.
+        data: its bytes, or the parts that they are made of, in order.
         mode: its permission bits, exactly (the process's umask does not matter).
 
     Raises:
@@ -36,7 +37,7 @@ def write_atomic(path: Path, data: bytes, mode: int = 0o644) -> None:
             descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(descriptor, "wb") as file:
                 os.fchmod(file.fileno(), mode)
-                file.write(data)
+                file.writelines((data,) if isinstance(data, bytes) else data)
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(path)
@@ -97,11 +98,21 @@ def read_bounded(path: Path, bytes_max: int) -> bytes:
     Raises:
         FedrotoError: the file is missing, unreadable or too large.
     """
+    with open_bounded(path, bytes_max) as file:
+        return file.read(bytes_max)
+
+
+@contextlib.contextmanager
+def open_bounded(path: Path, bytes_max: int) -> Iterator[BinaryIO]:
+    """Open a file to read that must not be larger than ``bytes_max``.
+
+    Raises:
+        FedrotoError: the file is missing, unreadable or too large.
+    """
     with _disk_errors(f"cannot read {path}"), path.open("rb") as file:
-        data = file.read(bytes_max + 1)
-    if len(data) > bytes_max:
-        raise FedrotoError(f"{path} has more than {bytes_max} bytes; no such file is read")
-    return data
+        if os.fstat(file.fileno()).st_size > bytes_max:
+            raise FedrotoError(f"{path} has more than {bytes_max} bytes; no such file is read")
+        yield file
 
 
 def sync_folder(path: Path) -> None:

@@ -12,7 +12,7 @@ little-endian, every part bounded before it is read.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,10 +23,13 @@ from federation.errors import MessageError, RefusalCode
 from federation.plan import PARAMETERS_MAX
 
 MAGIC = b"FRTO"
+_REQUEST, _UPDATE, _REFUSAL, _STEPS_UPDATE = 1, 2, 3, 4
 SHORT_PART_BYTES_MAX = 256
 PACKED_BYTES_MAX = 4 * PARAMETERS_MAX
 UPDATE_SIGNATURE_BYTES = 96  # ECDSA P-384, both halves, big-endian
 PackedWeights = npt.NDArray[np.float32]  # [P]: the trainable tensors, flattened in the plan's order
+PackedUpdate = npt.NDArray[np.float32] | npt.NDArray[np.int8]
+"""[P]: values of an update, or whole steps of the plan's grid where its values have 8 bits (``value_bits``)."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ class TrainRequest:
     weights: PackedWeights
 
     def __post_init__(self) -> None:
-        _check_packed(self.weights)
+        _check_packed(self.weights, np.float32)
 
 
 @dataclass(frozen=True)
@@ -52,19 +55,19 @@ class TrainUpdate:
     """All that passes a studio's egress door: the noised update, the plan's id and the ledger's head.
 
     Attributes:
-        update: float32 [P], trained weights minus the request's weights.
+        update: trained weights minus the request's weights, float32 [P], or int8 [P] in steps of the plan's grid.
         plan_digest: 64 hexadecimal digits.
         ledger_sequence: number of records in the studio's ledger.
         ledger_hash: hash of the newest one, 64 hexadecimal digits.
     """
 
-    update: PackedWeights
+    update: PackedUpdate
     plan_digest: str
     ledger_sequence: int
     ledger_hash: str
 
     def __post_init__(self) -> None:
-        _check_packed(self.update)
+        _check_packed(self.update, np.float32, np.int8)
         if not (_is_digest(self.plan_digest) and _is_digest(self.ledger_hash)):
             raise MessageError(
                 "the update's plan id and ledger hash must be 64 lower-case hexadecimal digits"
@@ -106,16 +109,22 @@ class SignedUpdate:
 
 def encode_request(request: TrainRequest) -> bytes:
     """Write a request as one frame."""
-    return _frame(1, [request.plan, request.instruction, _packed_bytes(request.weights)])
+    return b"".join(_frame(_REQUEST, [request.plan, request.instruction, packed_bytes(request.weights)]))
 
 
 def encode_reply(reply: TrainReply) -> bytes:
     """Write a reply as one frame."""
+    return b"".join(reply_parts(reply))
+
+
+def reply_parts(reply: TrainReply) -> list[bytes | memoryview]:
+    """Return the parts that a reply's frame is made of, in order; the update itself is not copied."""
     if isinstance(reply, TrainRefusal):
-        return _frame(3, [struct.pack("<B", reply.code)])
+        return _frame(_REFUSAL, [struct.pack("<B", reply.code)])
     sequence = struct.pack("<Q", reply.ledger_sequence)
+    kind = _STEPS_UPDATE if reply.update.dtype == np.int8 else _UPDATE
     return _frame(
-        2, [_packed_bytes(reply.update), reply.plan_digest.encode(), sequence, reply.ledger_hash.encode()]
+        kind, [packed_bytes(reply.update), reply.plan_digest.encode(), sequence, reply.ledger_hash.encode()]
     )
 
 
@@ -128,7 +137,9 @@ def read_request(read_exactly: Callable[[int], bytes]) -> TrainRequest:
     Raises:
         MessageError: the frame is of another kind, too large or malformed.
     """
-    _, parts = _read_frame(read_exactly, {1: (DOCUMENT_BYTES_MAX, DOCUMENT_BYTES_MAX, PACKED_BYTES_MAX)})
+    _, parts = _read_frame(
+        read_exactly, {_REQUEST: (DOCUMENT_BYTES_MAX, DOCUMENT_BYTES_MAX, PACKED_BYTES_MAX)}
+    )
     return TrainRequest(parts[0], parts[1], _packed_array(parts[2]))
 
 
@@ -139,14 +150,18 @@ def read_reply(read_exactly: Callable[[int], bytes]) -> TrainReply:
         MessageError: the frame is of another kind, too large or malformed.
     """
     short = SHORT_PART_BYTES_MAX
-    kind, parts = _read_frame(read_exactly, {2: (PACKED_BYTES_MAX, short, short, short), 3: (1,)})
-    if kind == 3:
+    limits = {
+        _UPDATE: (PACKED_BYTES_MAX, short, short, short),
+        _STEPS_UPDATE: (PARAMETERS_MAX, short, short, short),
+        _REFUSAL: (1,),
+    }
+    kind, parts = _read_frame(read_exactly, limits)
+    if kind == _REFUSAL:
         return TrainRefusal(refusal_code(parts[0][0] if parts[0] else 0))
     if len(parts[2]) != 8:
         raise MessageError(f"the reply's ledger sequence has {len(parts[2])} bytes, expected 8")
-    return TrainUpdate(
-        _packed_array(parts[0]), _ascii(parts[1]), struct.unpack("<Q", parts[2])[0], _ascii(parts[3])
-    )
+    update = np.frombuffer(parts[0], np.int8) if kind == _STEPS_UPDATE else _packed_array(parts[0])
+    return TrainUpdate(update, _ascii(parts[1]), struct.unpack("<Q", parts[2])[0], _ascii(parts[3]))
 
 
 def refusal_code(value: int) -> RefusalCode:
@@ -161,9 +176,14 @@ def refusal_code(value: int) -> RefusalCode:
         raise MessageError(f"{value!r} is no refusal code") from error
 
 
-def _frame(kind: int, parts: list[bytes]) -> bytes:
+def packed_bytes(packed: PackedUpdate) -> memoryview:
+    """Return a packed array's little-endian bytes, of the array itself where it has that form."""
+    return np.ascontiguousarray(packed, packed.dtype.newbyteorder("<")).data.cast("B")
+
+
+def _frame(kind: int, parts: Sequence[bytes | memoryview]) -> list[bytes | memoryview]:
     head = MAGIC + struct.pack("<BB", kind, len(parts))
-    return head + b"".join(struct.pack("<I", len(part)) for part in parts) + b"".join(parts)
+    return [head + b"".join(struct.pack("<I", len(part)) for part in parts), *parts]
 
 
 def _read_frame(
@@ -183,20 +203,17 @@ def _read_frame(
     return kind, [read_exactly(length) for length in lengths]
 
 
-def _packed_bytes(packed: PackedWeights) -> bytes:
-    return packed.astype("<f4", copy=False).tobytes()
-
-
 def _packed_array(data: bytes) -> PackedWeights:
     if len(data) % 4:
         raise MessageError(f"a packed float32 array cannot have {len(data)} bytes")
-    return np.frombuffer(data, "<f4").astype(np.float32)
+    return np.frombuffer(data, "<f4").astype(np.float32, copy=False)
 
 
-def _check_packed(packed: PackedWeights) -> None:
-    if packed.dtype != np.float32 or packed.ndim != 1 or not 0 < packed.size <= PARAMETERS_MAX:
+def _check_packed(packed: PackedUpdate, *dtypes: type[np.generic]) -> None:
+    if packed.dtype not in dtypes or packed.ndim != 1 or not 0 < packed.size <= PARAMETERS_MAX:
         raise MessageError(
-            f"packed weights are {packed.dtype}{list(packed.shape)}; expected float32 [P], P up to {PARAMETERS_MAX}"
+            f"packed weights are {packed.dtype}{list(packed.shape)}; expected "
+            f"{' or '.join(one.__name__ for one in dtypes)} [P], P up to {PARAMETERS_MAX}"
         )
 
 

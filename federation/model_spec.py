@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from federation.documents import digest
 from federation.errors import PlanError
-from federation.messages import PackedWeights
+from federation.messages import PackedWeights, packed_bytes
 from federation.plan import ModelSpec, TensorEntry
 
 ARCHITECTURE: Final = "fusion-1"
@@ -79,7 +79,7 @@ def pack_trainable(tensors: Tensors, model: ModelSpec) -> PackedWeights:
 def with_trained(
     tensors: Tensors, model: ModelSpec, packed: PackedWeights
 ) -> dict[str, npt.NDArray[np.float32]]:
-    """Return all tensors, the trainable ones taken from a packed array.
+    """Return all tensors, the trainable ones views of a packed array.
 
     Raises:
         PlanError: the array has another length than the plan's, or the tensors are not the plan's.
@@ -92,11 +92,11 @@ def with_trained(
     replaced = dict(tensors)
     start = 0
     for entry in model.trainable:
-        replaced[entry.name] = packed[start : start + entry.size].reshape(entry.shape).copy()
+        replaced[entry.name] = packed[start : start + entry.size].reshape(entry.shape)
         start += entry.size
     return replaced
 
 
 def packed_digest(packed: PackedWeights) -> str:
     """Name packed weights by the SHA-256 of their little-endian float32 bytes (``base_digest`` of an instruction)."""
-    return digest(packed.astype("<f4", copy=False).tobytes())
+    return digest(packed_bytes(packed))

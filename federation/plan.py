@@ -19,7 +19,7 @@ PLAN_SCHEMA: Final = "fedroto.plan/1"
 INSTRUCTION_SCHEMA: Final = "fedroto.instruction/1"
 NOISE_MULTIPLIER_FLOOR = 0.8
 """Below this, privacy would live on subsampling amplification alone."""
-PARAMETERS_MAX = 4_000_000
+PARAMETERS_MAX = 14_000_000
 
 Aggregation = Literal["norm_clipped_mean", "median", "trimmed_mean", "geometric_median", "centred_clipping"]
 STUDIOS_MIN: Final[dict[Aggregation, int]] = {
@@ -96,16 +96,34 @@ class SizeTier(_Frozen):
 
 
 class UpdateBounds(_Frozen):
-    """What an update may look like when it leaves a studio and when it enters the mean."""
+    """What an update may look like when it leaves a studio and when it enters the mean.
+
+    With ``value_bits`` 8 an update crosses the wire as whole steps of the grid from -127 to 127, a byte a value.
+    """
 
     norm_max: Annotated[float, Field(gt=0)]  # Euclidean; an update beyond it is scaled down, after noise
-    grid: Annotated[float, Field(gt=0, le=0.01)]  # every value is a multiple of this power of two
+    grid: Annotated[float, Field(gt=0, le=1)]  # every value is a multiple of this power of two
+    value_bits: Literal[8, 32] = 32
 
     @model_validator(mode="after")
     def _grid_is_a_power_of_two(self) -> Self:
         if math.frexp(self.grid)[0] != 0.5:
             raise ValueError(f"grid must be a power of two, got {self.grid}")
         return self
+
+
+STEPS_MAX: Final = 127
+"""Whole steps of the grid that a value of one byte can be, either way."""
+_RANGE_RMS = 8.0
+
+
+def byte_grid(norm_max: float, parameters: int) -> float:
+    """Return the grid for values of one byte: a power of two by public constants alone.
+
+    Its range reaches at least eight times as far as the values of an update of the largest norm are long on average,
+    which noise leaves once in 10^15 values.
+    """
+    return float(2.0 ** math.ceil(math.log2(_RANGE_RMS * norm_max / math.sqrt(parameters) / STEPS_MAX)))
 
 
 class TrainingPlan(_Frozen):
@@ -154,6 +172,13 @@ class TrainingPlan(_Frozen):
             raise ValueError(f"expires_at {self.expires_at} is not after created_at {self.created_at}")
         if self.model.parameters > PARAMETERS_MAX:
             raise ValueError(f"{self.model.parameters} trainable values; at most {PARAMETERS_MAX}")
+        if self.update.value_bits == 8 and self.update.grid < byte_grid(
+            self.update.norm_max, self.model.parameters
+        ):
+            raise ValueError(
+                f"grid {self.update.grid} is too fine for values of one byte under norm_max {self.update.norm_max}; "
+                "it has to be chosen with the number of weights (federation.plan.byte_grid)"
+            )
         sigma = self.privacy.noise_multiplier
         if self.mode == "private" and sigma < NOISE_MULTIPLIER_FLOOR:
             raise ValueError(

@@ -1,7 +1,8 @@
 """The messages of one update as Flower records: the only place where a record key is spelled.
 
     question   weights.packed (array)   instruction.plan, instruction.instruction (bytes)
-    update     update.packed (array)    report.plan_digest, report.ledger_sequence, report.ledger_hash
+    update     update.packed (array, float32 or int8)
+                                        report.plan_digest, report.ledger_sequence, report.ledger_hash
                signature.node_key (bytes), which the uplink puts to what the runner gave it
     refusal    refusal.code
 
@@ -16,17 +17,19 @@ import io
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 
 from federation.documents import DOCUMENT_BYTES_MAX
 from federation.errors import MessageError
 from federation.messages import (
-    PackedWeights,
+    PackedUpdate,
     SignedUpdate,
     TrainRefusal,
     TrainReply,
     TrainRequest,
     TrainUpdate,
+    packed_bytes,
     refusal_code,
 )
 from federation.plan import PARAMETERS_MAX
@@ -60,7 +63,7 @@ def read_request(records: RecordDict) -> TrainRequest:
             raise MessageError(
                 f"the request's {name} has {len(value)} bytes; at most {DOCUMENT_BYTES_MAX} are read"
             )
-    return TrainRequest(fields[_PLAN], fields[_INSTRUCTION], _packed(records[_WEIGHTS]))
+    return TrainRequest(fields[_PLAN], fields[_INSTRUCTION], _packed(records[_WEIGHTS], "float32"))
 
 
 def reply_records(reply: TrainReply | SignedUpdate) -> RecordDict:
@@ -94,15 +97,16 @@ def read_reply(records: RecordDict) -> TrainReply | SignedUpdate:
     _expect_keys(records, {_UPDATE, _REPORT} | ({_SIGNATURE} if is_signed else set()), "the reply")
     types = {_PLAN_DIGEST: str, _SEQUENCE: int, _HASH: str}
     fields = _config(records[_REPORT], types, "the reply's report")
-    update = TrainUpdate(_packed(records[_UPDATE]), fields[_PLAN_DIGEST], fields[_SEQUENCE], fields[_HASH])
+    packed = _packed(records[_UPDATE], "float32", "int8")
+    update = TrainUpdate(packed, fields[_PLAN_DIGEST], fields[_SEQUENCE], fields[_HASH])
     if not is_signed:
         return update
     seal = _config(records[_SIGNATURE], {_NODE_KEY: bytes}, "the reply's signature")
     return SignedUpdate(update, seal[_NODE_KEY])
 
 
-def _array_record(packed: PackedWeights) -> ArrayRecord:
-    return ArrayRecord({_PACKED: Array(np.ascontiguousarray(packed, dtype="<f4"))})
+def _array_record(packed: PackedUpdate) -> ArrayRecord:
+    return ArrayRecord({_PACKED: Array(packed.dtype.name, packed.shape, "numpy.ndarray", _npy(packed))})
 
 
 def _expect_keys(mapping: Any, keys: set[str], what: str) -> None:
@@ -123,23 +127,32 @@ def _config(record: object, types: dict[str, type], what: str) -> dict[str, Any]
     return {name: record[name] for name in types}
 
 
-def _packed(record: object) -> PackedWeights:
+def _packed(record: object, *dtypes: str) -> Any:
     if not isinstance(record, ArrayRecord):
         raise MessageError(f"the packed weights are not an ArrayRecord but {type(record).__name__}")
     _expect_keys(record, {_PACKED}, "the weights' record")
     array = record[_PACKED]
     size_bytes_max = 4 * PARAMETERS_MAX + _NPY_HEADER_BYTES_MAX
-    if array.stype != "numpy.ndarray" or array.dtype != "float32" or len(array.data) > size_bytes_max:
+    if array.stype != "numpy.ndarray" or array.dtype not in dtypes or len(array.data) > size_bytes_max:
         raise MessageError(
-            f"the packed weights are {len(array.data)} bytes of another type, expected float32 in npy form, "
-            f"at most {size_bytes_max} bytes"
+            f"the packed weights are {len(array.data)} bytes of another type, expected {' or '.join(dtypes)} in npy "
+            f"form, at most {size_bytes_max} bytes"
         )
-    return _read_npy(array.data)
+    return _read_npy(array.data, np.dtype(array.dtype).newbyteorder("<"))
 
 
-def _read_npy(data: bytes) -> PackedWeights:
-    """Read a one-dimensional float32 npy without numpy's loader, which allocates what the header claims."""
-    stream = io.BytesIO(data)
+def _npy(packed: PackedUpdate) -> bytes:
+    """Write a one-dimensional npy with one copy of the array, where numpy's own writer makes two."""
+    header = io.BytesIO()
+    descr = np.lib.format.dtype_to_descr(packed.dtype.newbyteorder("<"))
+    fields = {"descr": descr, "fortran_order": False, "shape": packed.shape}
+    np.lib.format.write_array_header_1_0(header, fields)
+    return b"".join((header.getvalue(), packed_bytes(packed)))
+
+
+def _read_npy(data: bytes, expected: np.dtype[Any]) -> npt.NDArray[Any]:
+    """Read a one-dimensional npy of one type in place; numpy's loader allocates what the header claims."""
+    stream = io.BytesIO(data[: _NPY_HEADER_BYTES_MAX + 16])
     try:
         if np.lib.format.read_magic(stream) != (1, 0):
             raise MessageError("the packed weights are of another npy version than 1.0")
@@ -150,6 +163,6 @@ def _read_npy(data: bytes) -> PackedWeights:
         ) from error
     start = stream.tell()
     size_bytes = len(data) - start
-    if dtype != np.dtype("<f4") or len(shape) != 1 or size_bytes != 4 * shape[0]:
+    if dtype != expected or len(shape) != 1 or size_bytes != expected.itemsize * shape[0]:
         raise MessageError(f"the packed weights' header and their {size_bytes} bytes contradict each other")
-    return np.frombuffer(data, "<f4", offset=start).astype(np.float32)
+    return np.frombuffer(data, expected, offset=start).astype(expected.newbyteorder("="), copy=False)

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 from federation.documents import PublicKey, canonical_json, digest, signed_bytes
 from federation.errors import SignatureError
-from federation.messages import UPDATE_SIGNATURE_BYTES, SignedUpdate, TrainUpdate, encode_reply
+from federation.messages import UPDATE_SIGNATURE_BYTES, SignedUpdate, TrainUpdate, reply_parts
 from federation.plan import RoundInstruction
 
 UPDATE_SCHEMA: Final = "fedroto.update/1"
@@ -90,6 +90,6 @@ def _signed(update: TrainUpdate, subject: UpdateSubject) -> bytes:
         "studio": subject.studio,
         "plan_digest": subject.plan_digest,
         "base_digest": subject.base_digest,
-        "update": digest(encode_reply(update)),
+        "update": digest(*reply_parts(update)),
     }
     return signed_bytes("update", canonical_json(fields))

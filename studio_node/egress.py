@@ -19,7 +19,8 @@ import numpy as np
 from federation.documents import digest
 from federation.errors import EgressError, MessageError
 from federation.messages import TrainRefusal, TrainReply, TrainUpdate, encode_reply, read_reply
-from federation.plan import LedgerHead, RoundInstruction, TrainingPlan, UpdateBounds
+from federation.plan import STEPS_MAX, LedgerHead, RoundInstruction, TrainingPlan, UpdateBounds
+from federation.update_steps import steps_beyond, values_of, wire_type
 from studio_node.egress_log import EgressField, EgressLine, EgressLog
 
 
@@ -135,9 +136,13 @@ def fields_of(reply: TrainReply) -> tuple[EgressField, ...]:
         return (EgressField("code", "refusal code", 1, reply.code.name),)
     update = reply.update
     wide = update.astype(np.float64)
-    shown = f"sha256 {digest(update.tobytes())}, norm {np.linalg.norm(wide):.6g}, {wide.min():.6g} to {wide.max():.6g}"
+    unit = " steps of the plan's grid" if update.dtype == np.int8 else ""
+    shown = (
+        f"sha256 {digest(update.tobytes())}, norm {np.linalg.norm(wide):.6g}, "
+        f"{wide.min():.6g} to {wide.max():.6g}{unit}"
+    )
     return (
-        EgressField("update", f"float32 [{update.size}]", update.nbytes, shown),
+        EgressField("update", f"{update.dtype} [{update.size}]", update.nbytes, shown),
         EgressField("plan_digest", "sha256", 64, reply.plan_digest),
         EgressField("ledger_sequence", "u64", 8, str(reply.ledger_sequence)),
         EgressField("ledger_hash", "sha256", 64, reply.ledger_hash),
@@ -158,7 +163,13 @@ def _check_update(reply: TrainUpdate, expected: ExpectedUpdate) -> None:
         raise EgressError(f"the update has {update.size} values, the plan trains {expected.parameters}")
     if not np.isfinite(update).all():
         raise EgressError("the update holds NaN or an infinity: training diverged; lower the learning rate")
-    wide = update.astype(np.float64)
+    if update.dtype != wire_type(expected.bounds):
+        raise EgressError(
+            f"the update's values are {update.dtype}, the plan says {wire_type(expected.bounds)}"
+        )
+    if beyond := steps_beyond(update):
+        raise EgressError(f"{beyond} values of the update lie beyond {STEPS_MAX} steps of the grid")
+    wide = values_of(update, expected.bounds).astype(np.float64)
     multiples = wide / expected.bounds.grid  # exact: the grid is a power of two
     off = int(np.count_nonzero(multiples != np.rint(multiples)))
     if off:

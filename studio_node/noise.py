@@ -89,6 +89,12 @@ def poisson_sample(count: int, sample_rate: float) -> list[int]:
     return [int(i) for i in np.flatnonzero(_words(count) < np.uint64(threshold))]
 
 
+def random_round(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Round every value to one of the two whole numbers beside it, so that it keeps its value in the mean."""
+    below = np.floor(values)
+    return np.asarray(below + _happens(values - below))
+
+
 def draw_indices(count: int, size: int) -> list[int]:
     """Draw ``size`` of ``count`` indices uniformly: without repetition while there are enough, else with."""
     if count < 1:

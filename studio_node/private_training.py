@@ -23,12 +23,13 @@ from opacus.optimizers import DPOptimizer
 from torch import nn
 
 from federation.errors import IngestError, LedgerError, PlanError
-from federation.messages import PackedWeights
-from federation.plan import PrivacyConstants, UpdateBounds
-from studio_node.noise import draw_indices, gaussian, poisson_sample
+from federation.messages import PackedUpdate, PackedWeights
+from federation.plan import STEPS_MAX, PrivacyConstants, UpdateBounds
+from studio_node.noise import draw_indices, gaussian, poisson_sample, random_round
 
 GRID_BITS = 30
 """A shot's gradient is cut to whole steps of about 2^-30 of the clipping norm; sums of them stay far below 2^53."""
+ROUNDINGS_MAX = 8
 WindowT = TypeVar("WindowT")
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
@@ -183,11 +184,12 @@ class PrivateTrainer(Generic[ModuleT, WindowT]):
             self._optimizer.zero_grad(set_to_none=True)
 
 
-def bounded_update(trained: PackedWeights, base: PackedWeights, bounds: UpdateBounds) -> PackedWeights:
+def bounded_update(trained: PackedWeights, base: PackedWeights, bounds: UpdateBounds) -> PackedUpdate:
     """Return the difference of weights as it may leave: within the norm bound and on the public grid.
 
     Post-processing of noised values: it costs no privacy. An update beyond the bound is scaled down, then rounded to
-    the grid; where rounding would carry it over the bound again, towards zero.
+    the grid; where rounding would carry it over the bound again, towards zero. Whole steps of one byte are rounded at
+    random, so that what the coarse grid takes from one value is given by another.
 
     Args:
         trained: float32 [P].
@@ -195,8 +197,8 @@ def bounded_update(trained: PackedWeights, base: PackedWeights, bounds: UpdateBo
         bounds: of the plan.
 
     Returns:
-        float32 [P], every value a multiple of ``bounds.grid``, Euclidean norm at most ``bounds.norm_max``. NaN or
-        infinity where training diverged; the egress door refuses it.
+        float32 [P], every value a multiple of ``bounds.grid``, or int8 [P], the whole steps; Euclidean norm at most
+        ``bounds.norm_max``. NaN or infinity where training diverged; the egress door refuses it.
     """
     update = trained.astype(np.float64) - base.astype(np.float64)
     norm = float(np.linalg.norm(update))
@@ -204,10 +206,25 @@ def bounded_update(trained: PackedWeights, base: PackedWeights, bounds: UpdateBo
         return update.astype(np.float32)
     if norm > bounds.norm_max:
         update *= bounds.norm_max / norm
+    if bounds.value_bits == 8:
+        return _whole_steps(
+            np.clip(update / bounds.grid, -STEPS_MAX, STEPS_MAX), bounds.norm_max / bounds.grid
+        )
     rounded = _on_grid(update, bounds.grid, np.rint)
     if float(np.linalg.norm(rounded.astype(np.float64))) > bounds.norm_max:
         return _on_grid(update * (1 - 2.0**-20), bounds.grid, np.trunc)
     return rounded
+
+
+def _whole_steps(steps: NDArray[np.float64], norm_max: float) -> NDArray[np.int8]:
+    """Round steps at random, scaled down by what that would carry them over the norm; at last towards zero."""
+    for _ in range(ROUNDINGS_MAX):
+        rounded = random_round(steps)
+        norm = float(np.linalg.norm(rounded))
+        if norm <= norm_max:
+            return rounded.astype(np.int8)
+        steps = steps * (norm_max / norm * (1 - 2.0**-10))
+    return np.trunc(steps).astype(np.int8)
 
 
 def _on_grid(

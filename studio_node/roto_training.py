@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from federation.messages import PackedWeights
+from federation.messages import PackedUpdate, PackedWeights
 from federation.plan import TrainingPlan
 from model.losses import window_loss
 from model.network import Fusion
@@ -22,7 +22,7 @@ def train_update(
     shots: Sequence[OpenShot],
     *,
     warn: Callable[[str], None] = lambda _: None,
-) -> PackedWeights:
+) -> PackedUpdate:
     """Train one round privately and return the update within the plan's bounds.
 
     Args:
@@ -33,7 +33,7 @@ def train_update(
         warn: told of shots that contribute nothing.
 
     Returns:
-        float32 [P]: trained weights minus ``weights``, on the plan's grid and within its norm.
+        [P]: trained weights minus ``weights``, on the plan's grid and within its norm (:func:`bounded_update`).
     """
     fusion = Fusion()
     unpack(fusion, weights)

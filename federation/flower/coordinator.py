@@ -10,19 +10,18 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from flwr.app import Message, Metadata, RecordDict
+from flwr.app import Metadata, RecordDict
 from flwr.app.message import make_message
 from flwr.common.constant import SUPERLINK_NODE_ID, ErrorCode, SubStatus
 from flwr.proto.control_pb2 import ListRunsRequest, StartRunRequest
 from flwr.proto.fab_pb2 import Fab
-from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest, ObjectTree
-from flwr.proto.message_pb2 import Message as MessageProto
+from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest
 from flwr.proto.node_pb2 import Node as NodeProto
 from flwr.proto.runtime_pb2 import (
     AcquireTaskRequest,
@@ -46,9 +45,10 @@ from flwr.supercore.runtime import RuntimeHttpClient
 
 from federation.durable import write_atomic
 from federation.errors import FlowerError, IdentityError, MessageError
+from federation.flower.arriving import ArrivingReply
 from federation.flower.bundle import bundle_digest
 from federation.flower.heartbeat import Heartbeat
-from federation.flower.objects import IncomingMessage, take_apart
+from federation.flower.objects import take_apart
 from federation.flower.roster import COMPONENT, Node, StudioRoster, SuperLinkAccess
 from federation.flower.run_state import QuestionId, RunState, lock_exclusively
 from federation.flower.transport import AnsweredError, Client, UnreachableError, open_client, translated
@@ -57,7 +57,6 @@ TRAIN = "train"
 ASK_AGAIN = int(ErrorCode.MESSAGE_UNAVAILABLE)
 """Error code 3: the question or its reply is gone; ask the studio again, it answers from its stored update."""
 HEARTBEAT_S = 10.0  # the SuperLink gives a claimed task up 60 s after its last heartbeat
-UPLOAD_PAUSE_MAX_S = 60.0  # a reply of which nothing has come in for so long counts as lost
 FOREIGN_RUN = "not started by this federation's coordinator"
 _OWN_NODE = NodeProto(node_id=SUPERLINK_NODE_ID)
 
@@ -120,7 +119,7 @@ class FederationRun:
         self._client: RuntimeHttpClient | None = None
         self._heartbeat: Heartbeat | None = None
         self._lock: int | None = None
-        self._arriving: dict[str, _Arriving] = {}
+        self._arriving: dict[str, ArrivingReply] = {}
         self.run_id = 0
         self.resumed = False
 
@@ -234,8 +233,8 @@ class FederationRun:
         client = self._live_client()
         self._take_announced(client, {name: questions[text].node_id for name, text in mine.items()})
         for name, text in mine.items():
-            if name in self._arriving and (reply := self._fetched(client, name, text)) is not None:
-                yield reply
+            if name in self._arriving:
+                yield from self._fetched(client, name, text)
 
     def finish(self, *, completed: bool, details: str = "") -> None:
         """End the run for good and forget its token.
@@ -351,10 +350,11 @@ class FederationRun:
             answer = client.PullMessages(PullAppMessagesRequest(message_ids=asked))
         for proto, tree in zip(answer.messages_list, answer.message_object_trees, strict=True):
             if proto.metadata.reply_to_message_id in node_ids:
-                self._arriving[proto.metadata.reply_to_message_id] = _Arriving(proto, tree)
+                arriving = ArrivingReply(proto, tree, self._state_path.parent)
+                self._arriving[proto.metadata.reply_to_message_id] = arriving
 
-    def _fetched(self, client: RuntimeHttpClient, name: str, text: str) -> Reply | None:
-        """Return a reply whose objects are all here; None while they are still being uploaded.
+    def _fetched(self, client: RuntimeHttpClient, name: str, text: str) -> Iterator[Reply]:
+        """Yield a reply whose objects are all here, and nothing while they are still being uploaded.
 
         What cannot be had is lost, because the SuperLink has forgotten the reply: it must be asked for again.
         """
@@ -363,12 +363,13 @@ class FederationRun:
         try:
             with self._calling("pull a reply"):
                 if not arriving.fetch(pull_object):
-                    return None
+                    return
             message = arriving.build()
         except MessageError:
-            del self._arriving[name]
-            return Reply(text, None, ASK_AGAIN)
-        del self._arriving[name]
+            self._forget(name)
+            yield Reply(text, None, ASK_AGAIN)
+            return
+        self._forget(name)
         with contextlib.suppress(FlowerError), self._calling("confirm a reply"):
             client.ConfirmMessageReceived(
                 ConfirmMessageReceivedRequest(
@@ -376,8 +377,12 @@ class FederationRun:
                 )
             )
         if message.has_error():
-            return Reply(text, None, int(message.error.code))
-        return Reply(text, message.content, None)
+            yield Reply(text, None, int(message.error.code))
+        else:
+            yield Reply(text, message.content, None)
+
+    def _forget(self, name: str) -> None:
+        self._arriving.pop(name).close()
 
     def _live_client(self) -> RuntimeHttpClient:
         if self._client is None or self._heartbeat is None:
@@ -397,7 +402,8 @@ class FederationRun:
             raise
 
     def _stop_client(self) -> None:
-        self._arriving.clear()
+        for name in list(self._arriving):
+            self._forget(name)
         if self._heartbeat is not None:
             self._heartbeat.stop()
             self._heartbeat = None
@@ -417,30 +423,3 @@ class FederationRun:
             component=COMPONENT,
             loopback=True,
         )
-
-
-class _Arriving:
-    """A reply that the SuperLink has handed out and whose objects are still coming in."""
-
-    def __init__(self, proto: MessageProto, tree: ObjectTree) -> None:
-        self._proto = proto
-        self._tree = tree
-        self._incoming: IncomingMessage | None = None
-        self._progress_at = time.monotonic()
-        self.message_id = str(proto.metadata.message_id)
-
-    def fetch(self, pull_object: Callable[[str], bytes]) -> bool:
-        if self._incoming is None:
-            self._incoming = IncomingMessage(self._proto, self._tree)
-        before = self._incoming.fetched
-        complete = self._incoming.fetch(pull_object)
-        if self._incoming.fetched > before:
-            self._progress_at = time.monotonic()
-        elif time.monotonic() - self._progress_at > UPLOAD_PAUSE_MAX_S:
-            raise MessageError("the reply's upload has stopped")
-        return complete
-
-    def build(self) -> Message:
-        if self._incoming is None:
-            raise MessageError("nothing of the reply was fetched")
-        return self._incoming.build()

@@ -7,19 +7,24 @@ packed array (six objects in all).
 
 from __future__ import annotations
 
+import io
+import json
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import cast
+from typing import BinaryIO
 
-from flwr.app import Message
+from flwr.app import Array, Message
 from flwr.app.message import remove_content_from_message
+from flwr.app.message.arraychunk import ArrayChunk
 from flwr.common.serde import message_to_proto
 from flwr.proto.message_pb2 import Message as MessageProto
 from flwr.proto.message_pb2 import ObjectTree
 from flwr.supercore.inflatable.inflatable_object import (
     InflatableObject,
     get_all_nested_objects,
+    get_object_body,
+    get_object_head_values_from_object_content,
     get_object_id,
     get_object_tree,
     iterate_object_tree,
@@ -28,7 +33,7 @@ from flwr.supercore.inflatable.inflatable_object import (
 from flwr.supercore.inflatable.inflatable_utils import (
     ObjectPullError,
     ObjectUnavailableError,
-    inflate_object_from_contents,
+    inflatable_class_registry,
 )
 
 from federation.errors import MessageError
@@ -38,7 +43,8 @@ OBJECTS_MAX = 32
 """Objects of one message; ours have 6, plus one for every 5 MB of weights."""
 MESSAGE_BYTES_MAX = PACKED_BYTES_MAX + 3 * (1 << 20)
 """Bytes of all objects of one message: the weights, the signed plan and instruction, and their frames."""
-REQUESTS_AT_ONCE = 4
+REQUESTS_AT_ONCE, LARGE_AT_ONCE = 4, 2
+"""Objects of a message under way at once; those of a large one have 5 MB and take several times that on their way."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +70,7 @@ class OutgoingMessage:
             Exception: whatever ``push_object`` raises.
         """
         chosen = [name for name in self.objects if name in names]
-        with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
+        with ThreadPoolExecutor(_at_once(chosen)) as pool:
             uploads = [
                 pool.submit(lambda n: push_object(n, self.objects[n].deflate()), name) for name in chosen
             ]
@@ -88,14 +94,19 @@ def take_apart(message: Message) -> OutgoingMessage:
 
 
 class IncomingMessage:
-    """An announced message whose objects are being fetched; what has been fetched is kept between attempts."""
+    """An announced message whose objects are being fetched; what has been fetched is kept between attempts.
 
-    def __init__(self, proto: MessageProto, tree: ObjectTree) -> None:
+    Objects wait in a spool, not in memory, and an array is put together from them in place: of many messages that
+    come in side by side only the one that is built takes memory, and that one model's worth.
+    """
+
+    def __init__(self, proto: MessageProto, tree: ObjectTree, spool: BinaryIO | None = None) -> None:
         """Take note of what is to be fetched.
 
         Args:
             proto: what was announced.
             tree: names of all its objects.
+            spool: an empty file that the objects are written to; None keeps them in memory.
 
         Raises:
             MessageError: too many objects.
@@ -104,12 +115,14 @@ class IncomingMessage:
         self._missing = dict.fromkeys(node.object_id for node in iterate_object_tree(tree))
         if not 0 < len(self._missing) <= OBJECTS_MAX:
             raise MessageError(f"the message has {len(self._missing)} objects; 1 to {OBJECTS_MAX} are read")
-        self._contents: dict[str, bytes] = {}
+        self._spool: BinaryIO = io.BytesIO() if spool is None else spool
+        self._places: dict[str, tuple[int, int]] = {}  # name -> offset and length in the spool
+        self._size = 0
 
     @property
     def fetched(self) -> int:
         """Number of objects fetched so far."""
-        return len(self._contents)
+        return len(self._places)
 
     def fetch(self, pull_object: Callable[[str], bytes]) -> bool:
         """Fetch what is there, a few objects at a time, and return whether the message is complete.
@@ -119,12 +132,14 @@ class IncomingMessage:
 
         Raises:
             MessageError: an object is lost or not what its name says, or there are too many bytes.
+            OSError: the spool's disk refused.
             Exception: whatever ``pull_object`` raises otherwise.
         """
         names = list(self._missing)
-        with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
-            for start in range(0, len(names), REQUESTS_AT_ONCE):
-                batch = names[start : start + REQUESTS_AT_ONCE]
+        at_once = _at_once(names)
+        with ThreadPoolExecutor(at_once) as pool:
+            for start in range(0, len(names), at_once):
+                batch = names[start : start + at_once]
                 self._keep({name: pool.submit(_pull, name, pull_object) for name in batch})
         return not self._missing
 
@@ -134,21 +149,25 @@ class IncomingMessage:
             if (error := pull.exception()) is not None:
                 first_error = first_error or error
             elif (content := pull.result()) is not None:
-                self._contents[name] = content
+                if self._size + len(content) > MESSAGE_BYTES_MAX:
+                    raise MessageError(f"the message has more than {MESSAGE_BYTES_MAX} bytes")
+                self._spool.seek(self._size)
+                self._spool.write(content)
+                self._places[name] = (self._size, len(content))
+                self._size += len(content)
                 del self._missing[name]
-        if sum(map(len, self._contents.values())) > MESSAGE_BYTES_MAX:
-            raise MessageError(f"the message has more than {MESSAGE_BYTES_MAX} bytes")
         if first_error is not None:
             raise first_error
 
     def build(self) -> Message:
-        """Build the message from its objects, which are used up.
+        """Build the message from its objects.
 
         Raises:
             MessageError: they do not fit together.
+            OSError: the spool's disk refused.
         """
         try:
-            message = cast(Message, inflate_object_from_contents(self.message_id, self._contents))
+            message = self._inflated(self.message_id, {})
         except (KeyError, ValueError, TypeError, AttributeError, IndexError, RecursionError) as error:
             raise MessageError(
                 f"the message's objects do not fit together: {type(error).__name__}"
@@ -159,6 +178,41 @@ class IncomingMessage:
             )
         message.metadata.__dict__["_message_id"] = self.message_id
         return message
+
+    def _content(self, name: str) -> bytes:
+        offset, length = self._places[name]
+        self._spool.seek(offset)
+        return self._spool.read(length)
+
+    def _inflated(self, name: str, done: dict[str, InflatableObject]) -> InflatableObject:
+        """Build an object and what it is made of, as Flower's ``inflate_object_from_contents`` does."""
+        if name not in done:
+            content = self._content(name)
+            kind, children, _ = get_object_head_values_from_object_content(content)
+            if kind == Array.__qualname__:
+                done[name] = self._array(content, children)
+            else:
+                parts = {child: self._inflated(child, done) for child in children}
+                done[name] = inflatable_class_registry[kind].inflate(content, children=parts)
+        return done[name]
+
+    def _array(self, content: bytes, chunks: list[str]) -> Array:
+        """Build an array from its chunks, one at a time.
+
+        An array may name a chunk many times; what it would come to is bounded before anything is allocated.
+        """
+        fields = json.loads(get_object_body(content, Array))
+        names = [chunks[index] for index in fields["arraychunk_ids"]]
+        if sum(self._places[name][1] for name in names) > MESSAGE_BYTES_MAX:
+            raise MessageError(f"an array of the message would have more than {MESSAGE_BYTES_MAX} bytes")
+        data = io.BytesIO()  # hands out its bytes without a copy
+        for name in names:
+            data.write(get_object_body(self._content(name), ArrayChunk))
+        return Array(fields["dtype"], tuple(fields["shape"]), fields["stype"], data.getvalue())
+
+
+def _at_once(names: list[str]) -> int:
+    return REQUESTS_AT_ONCE if len(names) <= 2 * REQUESTS_AT_ONCE else LARGE_AT_ONCE
 
 
 def _pull(name: str, pull_object: Callable[[str], bytes]) -> bytes | None:

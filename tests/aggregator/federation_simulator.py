@@ -100,7 +100,12 @@ class SimulatedStudio:
         seed = _hash(f"{self.name}{instruction.question}")
         raw = np.random.default_rng(int(seed[:16], 16)).standard_normal(plan.model.parameters)
         scaled = raw * (0.5 * plan.update.norm_max / np.linalg.norm(raw))
-        update = (np.rint(scaled / plan.update.grid) * plan.update.grid).astype(np.float32)
+        steps = np.rint(scaled / plan.update.grid)
+        update = (
+            steps.astype(np.int8)
+            if plan.update.value_bits == 8
+            else (steps * plan.update.grid).astype(np.float32)
+        )
         return TrainUpdate(update, plan.digest, len(self.ledger), self.ledger[-1])
 
     def signed(self, update: TrainUpdate, instruction: RoundInstruction) -> SignedUpdate:

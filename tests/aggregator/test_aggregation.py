@@ -34,7 +34,7 @@ def test_an_update_beyond_the_norm_counts_as_if_it_were_at_the_norm():
 def test_nobody_moves_the_mean_by_more_than_his_share():
     honest = [contribution(f"s{i}", [0.1, 0]) for i in range(4)]
     attacked = mean(*honest, contribution("z", [-3e38, 3e38]), norm_max=1.0)
-    assert np.linalg.norm(attacked - [0.08, 0]) <= 0.2 + 1e-12
+    assert np.linalg.norm(attacked - [0.08, 0]) <= 0.2 + 1e-7
 
 
 def test_the_order_of_arrival_does_not_change_a_bit():
@@ -57,7 +57,7 @@ def test_the_mean_agrees_with_numpy_on_many_updates():
         norm_max=1e9,
     )
     np.testing.assert_allclose(
-        result, np.average(arrays.astype(np.float64), axis=0, weights=weights), atol=1e-12
+        result, np.average(arrays.astype(np.float64), axis=0, weights=weights), atol=1e-6
     )
 
 

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -56,6 +58,15 @@ def test_overrides_win_and_are_checked():
         plan_of(sample_rate=1.5)
     with pytest.raises(PlanError, match="grid"):
         plan_of(grid=0.003)
+
+
+def test_values_of_one_byte_get_a_grid_that_reaches_eight_times_as_far_as_their_mean_size():
+    plan = plan_of(value_bits=8)
+    reach = 127 * plan.update.grid / (plan.update.norm_max / math.sqrt(plan.model.parameters))
+    assert 8 <= reach < 16
+    assert plan_of().update.value_bits == 32
+    with pytest.raises(PlanError, match="too fine"):
+        plan_of(value_bits=8, grid=2.0**-20)
 
 
 def test_noise_below_the_floor_is_only_for_research():

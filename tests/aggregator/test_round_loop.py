@@ -15,6 +15,7 @@ from aggregator.round_state import Standing
 from aggregator.round_store import RoundStore
 from federation.errors import RefusalCode
 from federation.messages import SignedUpdate
+from federation.plan import TrainingPlan
 from federation.records import reply_records
 from federation.update_signature import UpdateSubject, require_signature, sign_update
 
@@ -52,9 +53,20 @@ def test_three_honest_studios_give_the_weighted_mean(simulator):
             [update_of(simulator, s, server_round).astype(np.float64) for s in simulator.studios], axis=0
         )
         expected = (weights(simulator, server_round - 1).astype(np.float64) + mean).astype(np.float32)
-        np.testing.assert_array_equal(weights(simulator, server_round), expected)
+        np.testing.assert_allclose(weights(simulator, server_round), expected, rtol=1e-6)
     assert simulator.finished == [True]
     assert simulator.now < START + 10, "nobody waits for a deadline when all have answered"
+
+
+def test_values_of_one_byte_take_a_quarter_of_the_upload_and_their_steps_enter_the_mean(simulator):
+    sent = {}
+    for campaign, settings in (("wide", {}), ("narrow", {"value_bits": 8})):
+        sent[campaign] = simulator.run(campaign, rounds=1, quorum=2, **settings).rounds[0].bytes_in
+    before, after = (store_of(simulator, "narrow").read_weights(number) for number in (0, 1))
+    assert sent["wide"] - sent["narrow"] == len(simulator.studios) * 3 * before.size
+    plan = TrainingPlan.verified(store_of(simulator, "narrow").read_plan(), simulator.plan_key.public_key())
+    steps = [studio.stored[studio.asked[-1].question].update for studio in simulator.studios.values()]
+    np.testing.assert_allclose(after - before, np.mean(steps, axis=0) * plan.update.grid, atol=1e-6)
 
 
 def test_every_studio_is_asked_once_with_its_own_instruction(simulator):

@@ -40,6 +40,25 @@ def test_the_first_update_of_a_studio_may_have_any_ledger_head():
 @pytest.mark.parametrize(
     ("update", "fault"),
     [
+        (np.array([127, -127, 0, 3], np.int8), None),
+        (np.array([-128, 0, 0, 0], np.int8), Fault.OFF_GRID),
+        (np.array([127, 127, 127, 127], np.int8), Fault.NORM),
+        (np.array([1, 1, 1], np.int8), Fault.LENGTH),
+        (GOOD, Fault.DTYPE),
+    ],
+)
+def test_a_plan_of_one_byte_a_value_takes_whole_steps_within_its_range(update, fault):
+    bounds = UpdateBounds(norm_max=1.5, grid=2.0**-7, value_bits=8)
+    assert fault_of(update, expected=Expectation(PLAN, 4, bounds, SEEN)) == fault
+
+
+def test_a_plan_of_float32_takes_no_bytes():
+    assert fault_of(np.zeros(4, np.int8)) == Fault.DTYPE
+
+
+@pytest.mark.parametrize(
+    ("update", "fault"),
+    [
         (packed(np.nan, 0, 0, 0), Fault.NOT_FINITE),
         (packed(0, np.inf, 0, -np.inf), Fault.NOT_FINITE),
         (packed(0.5, 0.5, 0.5), Fault.LENGTH),

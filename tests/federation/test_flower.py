@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
     load_pem_private_key,
 )
-from flwr.app import Message, Metadata
+from flwr.app import Array, Message, Metadata
 from flwr.app.message import make_message
 from flwr.common.config import get_fab_config
 from flwr.proto.fleet_pb2 import ActivateNodeResponse, PullMessagesResponse, PushMessagesResponse
@@ -308,6 +308,21 @@ class TestObjects:
         assert incoming.fetch(store.pull)
         with pytest.raises(MessageError, match="fit together"):
             incoming.build()
+
+    def test_an_array_that_names_its_chunk_a_million_times_is_refused_before_it_takes_memory(
+        self, monkeypatch
+    ):
+        monkeypatch.setattr(objects, "MESSAGE_BYTES_MAX", 1 << 20)
+        outgoing = take_apart(message())
+        (array,) = (one for one in outgoing.objects.values() if isinstance(one, Array))
+        head, _, body = array.deflate().partition(b"\0")
+        bomb = body.replace(b'"arraychunk_ids": [0]', b'"arraychunk_ids": [' + b"0," * 99_999 + b"0]")
+        kind, children, _ = head.decode().split(" ")
+        content = f"{kind} {children} {len(bomb)}".encode() + b"\0" + bomb
+        incoming = IncomingMessage(outgoing.proto, outgoing.tree)
+        assert incoming.fetch(Store(outgoing).pull)
+        with pytest.raises(MessageError, match="an array of the message would have more than"):
+            incoming._array(content, children.split(","))
 
     def test_a_failed_upload_is_raised(self):
         def refuse(name, content):

@@ -33,7 +33,7 @@ PLAN = {
         "steps_per_round": 5,
     },
     "learning_rate": 0.1,
-    "update": {"norm_max": 1.0, "grid": 2.0**-20},
+    "update": {"norm_max": 1.0, "grid": 2.0**-20, "value_bits": 32},
     "rounds": 3,
     "quorum": 2,
     "deadline_s": 60,

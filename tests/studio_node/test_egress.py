@@ -1,5 +1,6 @@
 import ast
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from federation.errors import EgressError, RefusalCode
 from federation.messages import TrainRefusal, TrainUpdate, encode_reply
 from federation.plan import LedgerHead, RoundInstruction, UpdateBounds
-from studio_node.egress import EgressDoor, ExpectedUpdate, decode_reply, inspect_frame
+from studio_node.egress import EgressDoor, ExpectedUpdate, decode_reply, fields_of, inspect_frame
 from studio_node.egress_log import EGRESS_LOG, EgressLog, read_log
 from studio_node.egress_preview import preview_egress
 from studio_node.stored_updates import UPDATES_FOLDER, StoredUpdates
@@ -37,6 +38,29 @@ GOOD = np.arange(-4, 4, dtype=np.float32) * np.float32(GRID)
 def frame(update: np.ndarray = GOOD, **changes) -> bytes:
     fields = {"plan_digest": "a" * 64, "ledger_sequence": 4, "ledger_hash": "e" * 64}
     return encode_reply(TrainUpdate(np.asarray(update, np.float32), **fields | changes))
+
+
+BYTES = replace(EXPECTED, bounds=UpdateBounds(norm_max=1.0, grid=GRID, value_bits=8))
+
+
+def steps(*values: int) -> bytes:
+    return encode_reply(TrainUpdate(np.array(values, np.int8), "a" * 64, 4, "e" * 64))
+
+
+def test_an_update_of_one_byte_a_value_leaves_where_the_plan_says_so_and_is_logged_as_such():
+    data = steps(127, -127, 0, 1, 2, 3, 4, 5)
+    reply = inspect_frame(data, BYTES)
+    assert fields_of(reply)[0].type == "int8 [8]"
+    assert "-127 to 127 steps" in fields_of(reply)[0].value
+    assert len(frame()) - len(data) == 3 * 8
+    for refused, expected, named in (
+        (data, EXPECTED, "int8, the plan says float32"),
+        (frame(), BYTES, "float32, the plan says int8"),
+        (steps(-128, 0, 0, 0, 0, 0, 0, 0), BYTES, "beyond 127 steps"),
+        (steps(1), BYTES, "1 values"),
+    ):
+        with pytest.raises(EgressError, match=named):
+            inspect_frame(refused, expected)
 
 
 REFUSAL = encode_reply(TrainRefusal(RefusalCode.BUDGET))

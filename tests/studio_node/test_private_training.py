@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from federation.errors import IngestError, LedgerError, PlanError
-from federation.plan import PrivacyConstants, UpdateBounds
+from federation.plan import PrivacyConstants, UpdateBounds, byte_grid
 from model.errors import ShapeError
 from model.evidence import SpanEvidence, evidence_shapes
 from model.losses import window_loss
@@ -347,6 +347,39 @@ def test_rounding_never_carries_an_update_over_its_bound():
     bounds = UpdateBounds(norm_max=value * math.sqrt(count), grid=BOUNDS.grid)
     update = bounded_update(np.full(count, value, np.float32), np.zeros(count, np.float32), bounds)
     assert np.linalg.norm(update.astype(np.float64)) <= bounds.norm_max
+
+
+BYTES = UpdateBounds(norm_max=0.5, grid=byte_grid(0.5, 10_007), value_bits=8)
+
+
+@pytest.mark.parametrize("size", [1e-6, 0.1, 0.5, 10.0])
+def test_values_of_one_byte_are_whole_steps_within_the_norm_and_keep_their_mean(size):
+    rng = np.random.default_rng(3)
+    base = np.zeros(10_007, np.float32)
+    move = rng.standard_normal(base.size)
+    trained = (move * (size / np.linalg.norm(move))).astype(np.float32)
+    drawn = np.array([bounded_update(trained, base, BYTES) for _ in range(40)])
+    assert (drawn.dtype, drawn.nbytes) == (np.int8, 40 * base.size)  # the size says nothing of the values
+    values = drawn.astype(np.float64) * BYTES.grid
+    assert np.linalg.norm(values, axis=1).max() <= BYTES.norm_max
+    expected = trained * min(1.0, BYTES.norm_max / size)
+    # rounding errs by at most half a step's deviation a draw; none of 10,007 means lies 6 deviations off
+    allowed = 6 * BYTES.grid / 2 / math.sqrt(40) + 0.01 * np.abs(expected)
+    assert (np.abs(values.mean(axis=0) - expected) <= allowed).all()
+
+
+def test_values_beyond_the_range_of_a_byte_are_cut_and_rounding_is_not_a_torch_seed_s():
+    trained = np.zeros(10_007, np.float32)
+    trained[:2] = 0.4, -0.3
+    update = bounded_update(trained, np.zeros_like(trained), BYTES)
+    assert update[:2].tolist() == [127, -127]
+    halves = np.full(10_007, 0.5 * BYTES.grid, np.float32)
+    drawn = set()
+    for _ in range(2):
+        torch.manual_seed(0)
+        np.random.seed(0)
+        drawn.add(bounded_update(halves, np.zeros_like(halves), BYTES).tobytes())
+    assert len(drawn) == 2
 
 
 def test_a_diverged_training_gives_a_value_that_the_door_refuses():

@@ -28,7 +28,7 @@ class Callers:
 
     def key(self, context: grpc.ServicerContext, method: str) -> str:
         """Return the caller's node key, one OpenSSH line; ends the call if it did not sign for this method."""
-        documents = [value for name, value in context.invocation_metadata() if name == CALL_METADATA]
+        documents = _documents(context)
         if len(documents) != 1:
             refuse(context, grpc.StatusCode.UNAUTHENTICATED, "the call is not signed by a node key")
         now = self._clock()
@@ -39,6 +39,10 @@ class Callers:
         if not self._is_fresh(call.nonce, now):
             refuse(context, grpc.StatusCode.UNAUTHENTICATED, "the call's document was used before")
         return openssh_public(key).decode()
+
+    def has_signed(self, context: grpc.ServicerContext) -> bool:
+        """Whether the call says that a node key signed it; whether that holds is for :meth:`key`."""
+        return bool(_documents(context))
 
     def studio(self, context: grpc.ServicerContext, method: str) -> EnrolledStudio:
         """Return the admitted studio that calls; ends the call if there is none."""
@@ -61,6 +65,10 @@ class Callers:
                 return False
             self._used[nonce] = now + 2 * SKEW_S
             return True
+
+
+def _documents(context: grpc.ServicerContext) -> list[bytes]:
+    return [value for name, value in context.invocation_metadata() if name == CALL_METADATA]
 
 
 def refuse(context: grpc.ServicerContext, code: grpc.StatusCode, details: str) -> NoReturn:

@@ -51,6 +51,7 @@ class EnrolmentServicer(wire_grpc.EnrolmentServicer):  # type: ignore[misc]  # g
                 grpc.StatusCode.INVALID_ARGUMENT,
                 f"the request is for federation {asked.federation}, this one is {self._federation}",
             )
+        self._require_present_key(asked, context)
         state = self._state(asked.node_public_key)
         if state in (wire.Standing.UNKNOWN, wire.Standing.WAITING):
             try:
@@ -80,6 +81,22 @@ class EnrolmentServicer(wire_grpc.EnrolmentServicer):  # type: ignore[misc]  # g
                 context, grpc.StatusCode.NOT_FOUND, "the kit is not here; the coordinator has to admit again"
             )
         return wire.GetKitResponse(kit=kit)
+
+    def _require_present_key(self, asked: JoinRequest, context: grpc.ServicerContext) -> None:
+        """End a call that brings another key for an admitted studio unless its present key signed the call."""
+        with Enrolment(self._home) as enrolment:
+            holder = next((one for one in enrolment.studios() if one.name == asked.studio), None)
+        if holder is None or not holder.is_admitted or holder.public_key == asked.node_public_key:
+            return
+        if not self._callers.has_signed(context):
+            refuse(
+                context,
+                grpc.StatusCode.PERMISSION_DENIED,
+                f"studio {asked.studio} is admitted with another key; its next key comes with the present one's "
+                "signature (fedroto studio rotate), or, where that is lost, as a file by another way",
+            )
+        if self._callers.studio(context, f"{SERVICE}/Submit").name != asked.studio:
+            refuse(context, grpc.StatusCode.PERMISSION_DENIED, "the call is signed by another studio's key")
 
     def _state(self, node_public_key: str) -> wire.Standing.State:
         with Enrolment(self._home) as enrolment:

@@ -113,3 +113,13 @@ class WaitingRoom:
                 hint="send the .join-request file by another way, or try again later",
             )
         oldest[0].unlink()
+
+
+def request_file(home: Path, request: str, fingerprint: str | None) -> Path:
+    """Return the request that a person means: a file, or that of a studio that waits.
+
+    Raises:
+        IdentityError: as :meth:`WaitingRoom.find`.
+    """
+    file = Path(request)
+    return file if file.exists() or file.suffix else WaitingRoom(home).find(request, fingerprint).file

@@ -92,15 +92,22 @@ class ServiceClient:
     ) -> None:
         self._channel.close()
 
-    def submit(self, join_request: bytes) -> Standing:
+    def submit(self, join_request: bytes, *, as_studio: bool = False) -> Standing:
         """Leave a join request with the coordinator; doing it again changes nothing.
+
+        Args:
+            join_request: the file's bytes.
+            as_studio: sign the call with this node key, which is admitted: the request is for the next one.
 
         Raises:
             IdentityError: the coordinator refuses it, or the server's certificate is not the federation's.
             FedrotoError: the coordinator does not answer; try again.
         """
         stub = wire_grpc.EnrolmentStub(self._channel)
-        return _standing(self._call(lambda: stub.Submit(_submitted(join_request), timeout=CALL_SECONDS)))
+        signed = self._signed("Enrolment/Submit") if as_studio else {"timeout": CALL_SECONDS}
+        return _standing(
+            self._call(lambda: stub.Submit(wire.SubmitRequest(join_request=join_request), **signed))
+        )
 
     def standing(self) -> Standing:
         """Return where this node key stands; raises as :meth:`submit`."""
@@ -148,10 +155,6 @@ class ServiceClient:
             raise (RoundError if error.code() == grpc.StatusCode.NOT_FOUND else IdentityError)(
                 details
             ) from error
-
-
-def _submitted(join_request: bytes) -> wire.SubmitRequest:
-    return wire.SubmitRequest(join_request=join_request)
 
 
 def _standing(told: wire.Standing) -> Standing:

@@ -72,11 +72,9 @@ def admit(
 ) -> None:
     """Admit a studio and write its join kit, which holds no secret; one that waits fetches it by itself."""
     from aggregator.admission import admit as run_admit
-    from aggregator.waiting_room import WaitingRoom
+    from aggregator.waiting_room import request_file
 
-    file = Path(request)
-    if not file.exists() and not file.suffix:
-        file = WaitingRoom(home).find(request, fingerprint).file
+    file = request_file(home, request, fingerprint)
     result = run_admit(home, file, kit, now=datetime.now(UTC), size_tier=tier, confirm=confirmed(fingerprint))
     show(
         result,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -13,6 +14,9 @@ from federation.cli.options import coordinator_home, studio_home
 from federation.cli.output import Json, show
 from federation.cli.studio import HOME_HELP as STUDIO_HELP
 
+if TYPE_CHECKING:
+    from federation.studio_rotation import SentRotation
+
 StudioHomeOption = studio_home(STUDIO_HELP)
 CoordinatorHomeOption = coordinator_home(COORDINATOR_HELP)
 
@@ -20,9 +24,9 @@ CoordinatorHomeOption = coordinator_home(COORDINATOR_HELP)
 def register(studio: typer.Typer, coordinator: typer.Typer) -> None:
     """Add the commands to the two sides' groups."""
     studio.command("rotate", epilog="Example: fedroto studio rotate --home node")(studio_rotate)
-    coordinator.command(
-        "rotate", epilog="Example: fedroto coordinator rotate alder-new-key.join-request --home fed"
-    )(coordinator_rotate)
+    coordinator.command("rotate", epilog="Example: fedroto coordinator rotate alder --home fed")(
+        coordinator_rotate
+    )
     coordinator.command(
         "renew-certificate", epilog="Example: fedroto coordinator renew-certificate --home fed"
     )(renew_certificate)
@@ -30,21 +34,28 @@ def register(studio: typer.Typer, coordinator: typer.Typer) -> None:
 
 def studio_rotate(home: Path = StudioHomeOption, as_json: bool = Json) -> None:
     """Make the studio's next node key and the request for it; the running node takes it when the old one is retired."""
-    from federation.studio_rotation import begin_rotation
+    from federation.studio_rotation import begin_rotation, send_rotation
 
-    result = begin_rotation(home, now=datetime.now(UTC))
-    show(
-        result,
-        as_json,
-        lambda done: (
-            f"next node key  {done.fingerprint}\nsend {done.request} to the coordinator and read the fingerprint "
-            "out by phone; until then the present key stays in use\nthen take in the new kit: fedroto studio join KIT"
-        ),
+    show(send_rotation(home, begin_rotation(home, now=datetime.now(UTC))), as_json, _sent_text)
+
+
+def _sent_text(begun: SentRotation) -> str:
+    if begun.sent_to is None:
+        way = f"it was not sent ({begun.why_not_sent}); send {begun.request} to the coordinator another way"
+    else:
+        way = f"the request waits at {begun.sent_to}, signed by the present key"
+    return (
+        f"next node key  {begun.fingerprint}\n{way}\nread the fingerprint out by phone; until the coordinator has "
+        "rotated the present key stays in use, then the running uplink goes on with the next one by itself"
     )
 
 
 def coordinator_rotate(
-    request: Path = typer.Argument(..., help="The .join-request that fedroto studio rotate wrote."),
+    request: str = typer.Argument(
+        ...,
+        metavar="REQUEST|STUDIO",
+        help="The .join-request that fedroto studio rotate wrote, or its studio.",
+    ),
     home: Path = CoordinatorHomeOption,
     fingerprint: str | None = typer.Option(
         None, help="The new key's fingerprint, as the studio read it out; without it you are asked."
@@ -54,12 +65,17 @@ def coordinator_rotate(
 ) -> None:
     """Give an admitted studio its new key; the old one is refused within seconds, and rounds go on."""
     from aggregator.admission import rotate
+    from aggregator.waiting_room import request_file
 
-    result = rotate(home, request, kit, now=datetime.now(UTC), confirm=confirmed(fingerprint))
+    file = request_file(home, request, fingerprint)
+    result = rotate(home, file, kit, now=datetime.now(UTC), confirm=confirmed(fingerprint))
     show(
         result,
         as_json,
-        lambda done: f"{done.studio} has the new key {done.fingerprint}\nsend back {done.kit}",
+        lambda done: (
+            f"{done.studio} has the new key {done.fingerprint}; its running uplink takes it by itself\n"
+            f"its kit with the new key, where one is wanted: {done.kit}"
+        ),
     )
 
 

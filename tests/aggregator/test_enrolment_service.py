@@ -27,6 +27,7 @@ from federation.provisioning import JoinRequest
 from federation.service_call import SKEW_S, sign_call
 from federation.service_client import ServiceClient, Standing
 from federation.set_up import init_coordinator, init_studio, load_kit
+from federation.studio_rotation import begin_rotation
 
 NOW = datetime.now(UTC)
 GET_KIT, GET_STANDING = (f"/fedroto.coordinator.v1.Enrolment/{name}" for name in ("GetKit", "GetStanding"))
@@ -133,6 +134,29 @@ class TestJoining:
         coordinator.admit("alder")
         assert alder.join(coordinator, wait_s=0).studio == "alder"
         assert alder.join(coordinator, wait_s=0).studio == "alder", "joining twice changes nothing"
+
+    def test_only_the_present_key_of_an_admitted_studio_brings_its_next_one(
+        self, coordinator, alder, tmp_path
+    ):
+        birch = Studio(tmp_path, "birch")
+        for studio, name in ((alder, "alder"), (birch, "birch")):
+            studio.join(coordinator, pause=lambda seconds, name=name: coordinator.admit(name))
+        stranger = Studio(tmp_path / "elsewhere", "alder")
+        with coordinator.client(stranger.key) as client:
+            for as_studio, refused in ((False, "admitted with another key"), (True, "is not admitted")):
+                with pytest.raises(IdentityError, match=refused):
+                    client.submit(stranger.request, as_studio=as_studio)
+        with (
+            coordinator.client(birch.key) as client,
+            pytest.raises(IdentityError, match="another studio's key"),
+        ):
+            client.submit(stranger.request, as_studio=True)
+        assert WaitingRoom(coordinator.home).requests() == ()
+        begun = begin_rotation(alder.root, now=NOW)
+        with coordinator.client(alder.key) as client:
+            assert client.submit(begun.request.read_bytes(), as_studio=True) is Standing.WAITING
+        (waiting,) = WaitingRoom(coordinator.home).requests()
+        assert (waiting.studio, waiting.fingerprint) == ("alder", begun.fingerprint)
 
     def test_another_fingerprint_changes_nothing(self, coordinator, alder):
         alder_pause = lambda seconds: coordinator.admit("alder")  # noqa: E731

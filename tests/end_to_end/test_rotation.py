@@ -182,14 +182,15 @@ def test_a_studios_key_is_replaced_while_its_uplink_goes_on(federation):
     assert (
         federation.exchange(old).update[0] == 1.0
     )  # the old key serves until the coordinator has the new one
+    assert asked["sent_to"] == f"localhost:{federation.ports[1]}"
     refused = federation.fedroto(
-        *("coordinator", "rotate", asked["request"], "--home", federation.home),
+        *("coordinator", "rotate", "alder", "--home", federation.home),
         *("--fingerprint", "SHA256:" + "A" * 43),
         status=3,
     )
-    assert "was not confirmed" in refused["error"]
+    assert "no request of a studio 'alder' with key" in refused["error"]
     rotated = federation.fedroto(
-        *("coordinator", "rotate", asked["request"], "--home", federation.home),
+        *("coordinator", "rotate", "alder", "--home", federation.home),
         *("--fingerprint", asked["fingerprint"]),
     )
     new = federation.wait_online(lambda node: node.node_id != old.node_id)

@@ -10,7 +10,6 @@ from model.errors import FormatError, NoRotoError
 from model.formats import nuke, tcl
 from model.formats.nuke_curves import CurvesReader
 
-REAL_FILES = Path(__file__).parents[3] / "shared" / "roto_files" / "nuke"
 OWN_SCRIPTS = Path(__file__).parent / "scripts"
 HEIGHT = 1080
 
@@ -456,18 +455,3 @@ def test_words_written_in_quotes_read_back():
     for text in ('a "b" {c} [d] $e \\ f', "tab\tline\nreturn\r", "é ü", ""):
         word = next(iter(tcl.commands(b"label " + tcl.quoted(text)))).words[1]
         assert tcl.unescaped((b"label " + tcl.quoted(text))[word.start : word.end]).decode() == text
-
-
-# -- real scripts
-
-
-@pytest.mark.skipif(not REAL_FILES.is_dir(), reason="no reference scripts beside the project")
-def test_every_real_script_is_read():
-    found = {
-        p.name: nuke.loads(p.read_bytes(), height=HEIGHT, width=1920) for p in sorted(REAL_FILES.iterdir())
-    }
-    shapes = [s for f in found.values() for s in f.shapes.shapes]
-    assert (len(shapes), sum(len(f.strokes) for f in found.values())) == (125, 618)
-    assert not [w for f in found.values() for w in f.warnings]
-    assert sum(len(s.frames) for s in shapes) > len(shapes)
-    assert all(np.isfinite(s.at(10.5)).all() for s in shapes)

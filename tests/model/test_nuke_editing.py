@@ -13,7 +13,6 @@ from model.keyframes import Keyed
 from model.transforms import Transform
 
 OWN_SCRIPTS = sorted(p for p in (Path(__file__).parent / "scripts").iterdir() if p.suffix != ".fxs")
-REAL_FILES = Path(__file__).parents[3] / "shared" / "roto_files" / "nuke"
 SIZE = {"width": 1920, "height": 1080}
 
 
@@ -47,7 +46,6 @@ def check_read_write_read(data):
     assert found.strokes == script.strokes
     back = replace_shapes(moved, shapes, **SIZE)
     assert nuke.loads(back, **SIZE).shapes == script.shapes
-    return len(shapes)
 
 
 @pytest.mark.parametrize("path", OWN_SCRIPTS, ids=lambda p: p.name)
@@ -55,12 +53,6 @@ def test_read_write_read_keeps_every_curve_and_every_other_byte(path):
     data = path.read_bytes()
     check_read_write_read(data)
     assert replace_shapes(data, nuke.loads(data, **SIZE).shapes.shapes, **SIZE) == data
-
-
-@pytest.mark.long
-@pytest.mark.skipif(not REAL_FILES.is_dir(), reason="no reference scripts beside the project")
-def test_real_scripts_survive_read_write_read():
-    assert sum(check_read_write_read(p.read_bytes()) for p in sorted(REAL_FILES.iterdir())) == 94
 
 
 def script_of(name):

@@ -1,7 +1,6 @@
 """Writing Nuke scripts: what is written reads back, and the artist's bytes stay as they are."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +12,6 @@ from model.keyframes import Keyed
 from model.shapes import Lifetime, Shape, ShapeSet
 from model.transforms import Transform
 
-REAL_FILES = Path(__file__).parents[3] / "shared" / "roto_files" / "nuke"
 WIDTH, HEIGHT = 2048, 1152
 FLOAT32_STEP = 2.0**-23
 
@@ -319,19 +317,3 @@ def test_a_spoilt_list_of_artist_keys_marks_nothing(listed):
     spoilt = out.replace(b'"\\{\\"Head\\": \\[1001, 1021\\]\\}"', nuke.quoted(listed))
     assert spoilt != out
     assert set(nuke.loads(spoilt).shapes.find("Roto1_fedroto:fedroto_pred/Head").key_sources) == {"artist"}
-
-
-@pytest.mark.skipif(not REAL_FILES.is_dir(), reason="no reference scripts beside the project")
-def test_real_scripts_survive_prediction_and_rewriting():
-    for path in sorted(REAL_FILES.iterdir()):
-        data = path.read_bytes()
-        before = nuke.loads(data, height=1080, width=1920).shapes
-        for old, new in zip(before.shapes, nuke.loads(nuke.dumps(before)).shapes.shapes, strict=True):
-            times = np.linspace(old.frames[0] - 2, old.frames[-1] + 2, 5)
-            assert all(np.allclose(new.at(t), old.at(t), rtol=1e-6, atol=1e-3) for t in times), old.path
-        fresh = [s for s in before.shapes if s.read_only_reason is None]
-        drawn = [predicted(s, s.key_frames[0], s.key_frames[-1], step=9) for s in fresh]
-        out = nuke.add_prediction(data, drawn, height=1080, width=1920)
-        after = nuke.loads(out, height=1080, width=1920).shapes
-        assert len(after.shapes) == len(before.shapes) + len(fresh)
-        assert [s for s in after.shapes if "_fedroto" not in s.path] == list(before.shapes)

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any, Self
 
 import cv2
-import numpy as np
 import torch
 
 from federation.errors import FedrotoError, IngestError
@@ -30,7 +29,7 @@ from model.weights import load_public
 from studio_node.catalogue import PackEntry, ShapeEntry
 from studio_node.deliveries import Delivery
 from studio_node.file_stamps import Stamps, read_content, stamps_of
-from studio_node.fingerprints import plate_hashes
+from studio_node.fingerprints import NO_HASHES, plate_hashes
 from studio_node.packs import PackHeader, write_pack
 from studio_node.plates import PlateSequence
 from studio_node.shape_files import read_shapes
@@ -164,7 +163,7 @@ class ShotCutter:
         content = read_content(shot.files(), task.stamps, reading=task.reading.text)
         if task.made_with == (content.epoch, self.recipe.text, self.frozen_digest):
             seconds = time.monotonic() - started
-            nothing = Delivery(content.stamps, np.zeros(0, np.uint64))
+            nothing = Delivery(content.stamps, NO_HASHES)
             return CutShot(None, (), nothing, content.files_read, seconds)
         plate, drawn = _opened(task)
         hashes = plate_hashes(plate)  # reads every frame: none that is damaged goes unreported
@@ -192,7 +191,7 @@ class ShotCutter:
         if all(entry.skipped for entry in entries):
             raise _no_window(entries)
         problems = tuple(str(problem) for problem in plate.problems)
-        delivery = Delivery({}, np.zeros(0, np.uint64), problems)
+        delivery = Delivery({}, NO_HASHES, problems)
         return CutShot(None, tuple(entries), delivery, 0, time.monotonic() - started)
 
 

@@ -19,7 +19,7 @@ class Delivery:
 
     Attributes:
         stamps: of every file, so that an unchanged one is not read again.
-        fingerprints: of every frame of the plate.
+        fingerprints: of every frame of the plate, [T, views]; in one list where they come from the catalogue.
         problems: frames that count as missing, each with the reason.
         reading: how the files were taken, where that was not the usual way.
     """

@@ -83,18 +83,23 @@ class IngestReport:
 
     @property
     def shapes(self) -> int:
-        """Shapes that windows were cut from."""
-        return sum(shape.windows > 0 for shot in self.shots for shape in shot.shapes)
+        """Shapes that windows were cut from, or would be."""
+        return len(self._used)
 
     @property
     def keyframes(self) -> int:
         """Keyframes of those shapes."""
-        return sum(shape.keyframes for shot in self.shots for shape in shot.shapes if shape.windows)
+        return sum(shape.keyframes for shape in self._used)
 
     @property
     def windows(self) -> int:
         """Training windows in all."""
         return sum(shot.windows for shot in self.shots)
+
+    @property
+    def _used(self) -> list[ShapeEntry]:
+        every = (shape for shot in self.shots for shape in shot.shapes)
+        return [shape for shape in every if (shape.skipped is None if self.dry_run else shape.windows)]
 
 
 Progress = Callable[[IngestStep], None]

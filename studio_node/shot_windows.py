@@ -10,7 +10,7 @@ the operating system).
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,9 +73,7 @@ def windows_of_shot(
         count = min(count, max(1, int((weight > 0).sum()) // FRAMES_PER_WINDOW))
         cut = cut_windows(frames, truth, weight, matcher=matcher, rng=rng, count=count, gaps=recipe.gaps)
         reason = None if cut else f"no span of {recipe.gaps[0]} frames or more of it can be used"
-        entries[shape.path] = ShapeEntry(
-            shape.path, shape.kind, shape.points, len(shape.frames), len(cut), reason
-        )
+        entries[shape.path] = replace(entries[shape.path], windows=len(cut), skipped=reason)
         windows += cut
     return windows, list(entries.values())
 
@@ -83,7 +81,9 @@ def windows_of_shot(
 def shape_entries(shapes: ShapeSet, frames: FrameSource) -> list[ShapeEntry]:
     """Return an entry for every shape, before any window is cut: why it gives none, or None."""
     return [
-        ShapeEntry(shape.path, shape.kind, shape.points, len(shape.frames), 0, unusable_reason(shape, frames))
+        ShapeEntry(
+            shape.path, shape.kind, shape.points, len(shape.key_frames), 0, unusable_reason(shape, frames)
+        )
         for shape in shapes.shapes
     ]
 

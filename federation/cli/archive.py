@@ -29,7 +29,7 @@ def register(studio: typer.Typer) -> None:
 
 def ingest(
     sources: list[Path] | None = typer.Argument(
-        None, help="Folders of shots: each a folder with plates and a .nk or .json."
+        None, help="Folders of shots: each with a plate and its shapes (.nk, .gizmo, .fxs or .json)."
     ),
     home: Path = Home,
     show_name: str = typer.Option(..., "--show", help="The show that these shots belong to, for ever."),
@@ -230,11 +230,11 @@ def _ingest_text(result: Any) -> str:
     if result.rejected:
         lines.append(table(["rejected", "why"], [[one.where, one.reason] for one in result.rejected]))
     count = {state: sum(s.state == state for s in result.shots) for state in ("new", "updated", "unchanged")}
+    read = "" if result.dry_run else f" in {result.windows} windows; {result.files_read} files read"
     lines.append(
         f"{'would be ' if result.dry_run else ''}ingested: {count['new']} new, {count['updated']} updated, "
         f"{count['unchanged']} unchanged; {len(result.rejected)} rejected; {result.keyframes} keyframes of "
-        f"{result.shapes} shapes in {result.windows} windows; {result.files_read} files read; "
-        f"{duration(result.seconds)}"
+        f"{result.shapes} shapes{read}; {duration(result.seconds)}"
     )
     return "\n".join([*lines, *result.notes])
 

@@ -75,6 +75,7 @@ class PlateSequence:
         width: of the display window, pixels; the same on every frame.
         height: of the display window, pixels.
         linear: True where the pictures are scene-linear light: float files, or a colour space was declared.
+        colour_space: what was declared, or None.
     """
 
     def __init__(
@@ -102,7 +103,7 @@ class PlateSequence:
         if colour_space is not None:
             require_colour_space(colour_space)
         self.files = files
-        self._colour_space = colour_space
+        self.colour_space = colour_space
         self._problems: dict[int, str] = {frame: "there is no file" for frame in files.missing}
         self._movie = None if files.movie_start is None else Movie(files.files[files.first_frame])
         self._kind = self._common_kind() if self._movie is None else _Kind.of_movie(self._movie)
@@ -197,8 +198,8 @@ class PlateSequence:
             return None
         try:
             pixels = self._read(frame)
-            if self._colour_space is not None:
-                return np.maximum(scene_linear(pixels, self._colour_space), 0.0)
+            if self.colour_space is not None:
+                return np.maximum(scene_linear(pixels, self.colour_space), 0.0)
         except PlateError as error:
             self._problems[frame] = str(error)
             return None
@@ -207,10 +208,10 @@ class PlateSequence:
     def _read(self, frame: int) -> NDArray[Any]:
         if self._movie is not None and self.files.movie_start is not None:
             pixels: NDArray[Any] = self._movie.read(frame - self.files.movie_start)
-            return pixels if self._colour_space is None else pixels.astype(np.float32) / 255
+            return pixels if self.colour_space is None else pixels.astype(np.float32) / 255
         native: Sample = "float16" if self._kind.linear else "uint8"
         header, pixels = read_pixels(
-            self.files.files[frame], sample=native if self._colour_space is None else "float32"
+            self.files.files[frame], sample=native if self.colour_space is None else "float32"
         )
         if _Kind.of(header) != self._kind:
             raise PlateError("the file changed while it was read")

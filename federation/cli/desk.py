@@ -9,6 +9,7 @@ from typing import Any
 
 import typer
 
+from federation.cli.options import ColourSpace, MovieStart
 from federation.cli.output import Json
 
 
@@ -39,6 +40,8 @@ def desk(
     trust_plate_size: bool = typer.Option(
         False, "--trust-plate-size", help="Take the plate's size where the script's format says another."
     ),
+    colour_space: str | None = ColourSpace,
+    movie_start: int = MovieStart,
     browser: bool = typer.Option(True, "--browser/--no-browser", help="Open the page in the browser."),
     as_json: bool = Json,
 ) -> None:
@@ -79,6 +82,8 @@ def desk(
         port=port,
         fresh=fresh,
         trust_plate_size=trust_plate_size,
+        colour_space=colour_space,
+        movie_start=movie_start,
         frame_rate=rate,
         on_open=told,
     )

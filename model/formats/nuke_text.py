@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 
@@ -80,10 +81,31 @@ class NodeText:
             for s, n in zip(self.shapes, names, strict=True)
         ]
         pivot = b"{t %s %s}" % (number(self.width / 2), number(self.height / 2))
+        if (
+            self.predicted
+        ):  # on screen, so that nothing turns or moves in the layers that the artist sorted them into
+            placed = [re.split("[:/]", s.path)[":" in s.path : -1] for s in self.shapes]
+            inner = _layered(list(zip(placed, inner, strict=True)), pivot)
         if self.layer is not None:
-            inner = [b"{layer %s\n{f 2097664}\n%s\n{a}\n%s}" % (word(self.layer), pivot, b"\n".join(inner))]
+            inner = [_layer(self.layer, pivot, inner)]
         root = b"{layer Root\n{f 2097152}\n%s\n{a}\n%s}" % (pivot, b"\n".join(inner))
         return b"{{{v x3f99999a}\n{f 0}\n{n\n%s}}}" % root
+
+
+def _layered(placed: list[tuple[list[str], bytes]], pivot: bytes) -> list[bytes]:
+    """Shapes inside the layers that each names, in drawing order."""
+    found: list[bytes] = []
+    for name, group in groupby(placed, key=lambda one: one[0][:1]):
+        members = list(group)
+        if name:
+            found.append(_layer(name[0], pivot, _layered([(way[1:], text) for way, text in members], pivot)))
+        else:
+            found += [text for _, text in members]
+    return found
+
+
+def _layer(name: str, pivot: bytes, inner: list[bytes]) -> bytes:
+    return b"{layer %s\n{f 2097664}\n%s\n{a}\n%s}" % (word(name), pivot, b"\n".join(inner))
 
 
 def shape_text(shape: Shape, name: str, width: int, height: int, predicted: bool) -> bytes:

@@ -16,21 +16,21 @@ import numpy as np
 from federation.errors import FedrotoError, MessageError
 from model.errors import ModelError
 from model.keyframes import FloatArray
+from model.methods import CLASSICAL
 from model.shapes import Shape
 from studio_node.desk import gestures
+from studio_node.desk.comparison import compared
 from studio_node.desk.course import Course, FrameState, course_of
-from studio_node.desk.document import DeskShape, anchored, controls_over
+from studio_node.desk.document import DeskShape
 from studio_node.desk.exports import Drawn, visible_only
 from studio_node.desk.heads import boolean, number, numbers_of, shape_ids, text
 from studio_node.desk.messages import Shot, comparison_bytes, course_bytes, shape_facts, state_bytes
 from studio_node.desk.point_edits import with_point, with_tangents, without_points
 from studio_node.desk.predictor import Predictor, Wish, keep_pieces, wishes_of
+from studio_node.desk.properties import LONGEST_NAME, with_properties
 from studio_node.desk.session import Edit, Session, changed_shapes, deletion_of, edit_of, ordering_of
 from studio_node.desk.store import DeskStore
 from studio_node.desk.wire import encode
-
-COMPARISONS: Final = ("smooth", "track")
-LONGEST_NAME: Final = 80
 
 
 class Desk:
@@ -296,26 +296,9 @@ class Desk:
         return [], self._commit(edit_of(label, self.session.document, edited))
 
     def _set(self, head: dict[str, Any], numbers: FloatArray) -> tuple[list[bytes], list[bytes]]:
-        """Rename, show, hide, lock, or give a lifetime."""
-        edited = []
-        for shape_id in shape_ids(head):
-            one = self.session.document.find(shape_id)
-            one = replace(
-                one,
-                shown=boolean(head, "shown") if "shown" in head else one.shown,
-                locked=boolean(head, "locked") if "locked" in head else one.locked,
-            )
-            if "name" in head:
-                name = text(head, "name", LONGEST_NAME)
-                if name and name != one.shape.name:
-                    fresh = self.session.document.free_name(name)
-                    path = one.shape.path.rpartition("/")[0] or one.shape.path.rpartition(":")[0]
-                    sign = "/" if "/" in one.shape.path else ":" if ":" in one.shape.path else ""
-                    one = replace(one, shape=replace(one.shape, name=fresh, path=f"{path}{sign}{fresh}"))
-            if "life" in head:
-                ends = [None if end is None else int(end) for end in head["life"][:2]]
-                one = one.with_lifetime(*ends)
-            edited.append(one)
+        """Rename, put into a layer, show, hide, lock, give a lifetime, or say on which frames it is seen."""
+        document = self.session.document
+        edited = [with_properties(document.find(shape_id), head, document) for shape_id in shape_ids(head)]
         return [], self._commit(edit_of(text(head, "label", 60) or "change", self.session.document, edited))
 
     def _delete(self, head: dict[str, Any], numbers: FloatArray) -> tuple[list[bytes], list[bytes]]:
@@ -382,29 +365,20 @@ class Desk:
     def _compare(self, head: dict[str, Any], numbers: FloatArray) -> tuple[list[bytes], list[bytes]]:
         """The same shape by another method, to look at beside the prediction."""
         method = text(head, "method", 10)
-        if method not in COMPARISONS:
-            raise MessageError(f"the desk does not compare with {method!r:.20}; choose one of {COMPARISONS}")
-        replies = []
+        if method not in CLASSICAL:
+            raise MessageError(
+                f"the desk does not compare with {method!r:.20}; choose one of {', '.join(CLASSICAL)}"
+            )
+        replies, waited_for = [], []
         for shape_id in shape_ids(head):
             one = self.session.document.find(shape_id)
-            other = self._by(method, one)
-            if other is not None:
+            other = compared(self._predictor, one, method, self.shot.frames)
+            if other is None:
+                waited_for.append(one)
+            else:
                 replies.append(comparison_bytes(shape_id, other, method))
+        self._predictor.want_compared(method, waited_for)
         return replies, []
-
-    def _by(self, method: str, one: DeskShape) -> FloatArray | None:
-        frames = self.shot.frames
-        shown = controls_over(anchored(one), frames)
-        if method == "smooth":
-            return shown
-        tracked = self._predictor.tracked(one)
-        if tracked is None:
-            return None
-        start = one.anchors[0] - self.shot.first_frame
-        rows = np.arange(len(tracked)) + start
-        inside = (rows >= 0) & (rows < len(frames))
-        shown[rows[inside]] = tracked[inside]
-        return shown
 
 
 _ACTIONS: Final[dict[str, Any]] = {

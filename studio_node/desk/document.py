@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from model.errors import KeyframeError, ShapeError
 from model.keyframes import FloatArray, Keyed, default_slopes, evaluate
-from model.shapes import Lifetime, Shape
+from model.shapes import Shape
 from studio_node.predict_shot import artist_keys_only
 
 
@@ -165,11 +165,6 @@ class DeskShape:
     def without_accepted(self, first: int, last: int) -> DeskShape:
         """Give the accepted frames of a range (inclusive) back to the prediction."""
         return replace(self, accepted={f: c for f, c in self.accepted.items() if not first <= f <= last})
-
-    def with_lifetime(self, first: int | None, last: int | None) -> DeskShape:
-        """Set the frames, both inclusive, that the shape lives on."""
-        lifetime = Lifetime(first, last, self.shape.lifetime.visibility)
-        return replace(self, shape=replace(self.shape, lifetime=lifetime))
 
 
 @dataclass(frozen=True, eq=False)

@@ -177,7 +177,7 @@ def _check(drawn: Drawn, kind: str) -> None:
 
 def _in_node(shape: Shape, node: str) -> Shape:
     """A shape drawn on the desk goes beside the first node of the script."""
-    return replace(shape, path=f"{node}:{shape.name}")
+    return replace(shape, path=f"{node}:{shape.path}")
 
 
 def visible_only(

@@ -30,6 +30,7 @@ from studio_node.desk.server import desk_app, tell_of_predictions
 from studio_node.desk.session import Session
 from studio_node.desk.store import DeskStore
 from studio_node.desk.wire import MESSAGE_BYTES_MAX
+from studio_node.movies import FIRST_FRAME
 from studio_node.plates import PlateSequence
 from studio_node.predict_shot import Beyond, load_model
 from studio_node.shape_files import SHAPE_BYTES_MAX, read_shapes
@@ -68,6 +69,8 @@ def open_desk(
     port: int = 0,
     fresh: bool = False,
     trust_plate_size: bool = False,
+    colour_space: str | None = None,
+    movie_start: int = FIRST_FRAME,
     frame_rate: float = FRAME_RATE,
     on_open: Callable[[OpenedDesk], None] = lambda opened: None,
 ) -> None:
@@ -81,6 +84,8 @@ def open_desk(
         port: to listen on; 0 takes a free one.
         fresh: begin from the shape file although there is an autosave, which is set aside.
         trust_plate_size: see ``read_shapes``.
+        colour_space: what the plate's files hold, see ``PlateSequence``.
+        movie_start: frame number of a movie's first picture.
         frame_rate: for playback, frames per second.
         on_open: called once the page can be opened.
 
@@ -94,7 +99,9 @@ def open_desk(
     )  # two busy threads on two cores cost more than they bring, and the page needs one
     cv2.setNumThreads(1)
     memory = max(MEMORY_BYTES_MIN, int(MEMORY_SHARE * _memory_bytes()))
-    sequence = PlateSequence.open(plate, cache_bytes=memory)
+    sequence = PlateSequence.open(
+        plate, movie_start=movie_start, colour_space=colour_space, cache_bytes=memory
+    )
     name = _name_of(sequence)
     folder = Path(f"{name}.desk") if work is None else work
     model, _ = load_model(weights)

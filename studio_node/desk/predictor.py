@@ -30,6 +30,7 @@ from studio_node.desk.background import step_back
 from studio_node.desk.document import DeskShape, anchored, controls_over, span_shape, spans_of
 
 SPANS_KEPT: Final = 2000
+COMPARISONS_KEPT: Final = 100
 LONGEST_JOIN_S: Final = 30.0
 ROUGH_STEPS: Final = (64, 16, 4)
 """First, rough predictions look at every n-th picture only: reading a 2K plate takes longer than all the rest. A long
@@ -111,9 +112,9 @@ class Predictor:
         self._rough: dict[Key, tuple[int, ShapePrediction]] = {}  # with the step it was made at
         self._seen: set[int] = set()
         self._results: OrderedDict[Key, ShapePrediction | Failure] = OrderedDict()
-        self._tracked: OrderedDict[Key, FloatArray] = OrderedDict()
+        self._compared: OrderedDict[tuple[str, Key], FloatArray] = OrderedDict()
         self._wishes: list[Wish] = []
-        self._tracks_wanted: list[tuple[int, Key, Shape]] = []
+        self._comparisons: list[tuple[DeskShape, str]] = []
         self._changed = threading.Condition()
         self._stopping = False
         self._thread = threading.Thread(target=self._work, name="desk-predictor", daemon=True)
@@ -181,22 +182,17 @@ class Predictor:
         ]
         return found + [frame for wish in wishes for frame in range(wish.first, wish.last + 1)]
 
-    def tracked(self, one: DeskShape) -> FloatArray | None:
-        """Lucas-Kanade tracking between a shape's keys, to compare with: [T, N, 3, 2] from its first key, or None.
-
-        It is worked out behind; ``on_result`` tells when it is there.
-        """
-        shape = anchored(one)
-        anchors = one.anchors
-        if len(anchors) < 2 or one.shape.points < 3:
-            return None
-        key = span_key(shape, anchors[0], anchors[-1])
+    def compared(self, one: DeskShape, method: str) -> FloatArray | None:
+        """What a method makes of a shape from its first anchor to its last [T, N, 3, 2], or None (yet)."""
         with self._changed:
-            if key in self._tracked:
-                return self._tracked[key]
-            self._tracks_wanted = [(one.shape_id, key, shape)]
+            return self._compared.get(_comparison_key(one, method))
+
+    def want_compared(self, method: str, shapes: Sequence[DeskShape]) -> None:
+        """Work a method out for shapes when nothing is left to predict; ``on_result`` tells of each."""
+        fit = [one for one in shapes if len(one.anchors) > 1 and one.shape.points > 2]
+        with self._changed:
+            self._comparisons = [(one, method) for one in fit]
             self._changed.notify_all()
-        return None
 
     def _keep(self, key: Key, result: ShapePrediction | Failure) -> None:
         self._results[key] = result
@@ -208,12 +204,12 @@ class Predictor:
         while True:
             with self._changed:
                 self._changed.wait_for(
-                    lambda: self._stopping or self._next() is not None or self._tracks_wanted
+                    lambda: self._stopping or self._next() is not None or self._comparisons
                 )
                 if self._stopping:
                     return
                 rough, wish = self._next_rough(), self._next()
-                track = self._tracks_wanted.pop() if wish is None else None
+                compare = self._comparisons.pop(0) if wish is None else None
             if rough is not None:
                 self._predict_roughly(*rough)
                 self.on_result(rough[0].shape_id)
@@ -223,10 +219,9 @@ class Predictor:
                     self._keep(wish.key, result)
                     self._rough.pop(wish.key, None)
                 self.on_result(wish.shape_id)
-            elif track is not None:
-                shape_id, key, shape = track
-                self._track(key, shape)
-                self.on_result(shape_id)
+            elif compare is not None:
+                self._compare(*compare)
+                self.on_result(compare[0].shape_id)
 
     def _next_rough(self) -> tuple[Wish, int] | None:
         """The next span to predict roughly, and at which step."""
@@ -277,16 +272,20 @@ class Predictor:
             )
             return Failure("an error of the program, see its log")
 
-    def _track(self, key: Key, shape: Shape) -> None:
+    def _compare(self, one: DeskShape, method: str) -> None:
         try:
-            tracked = predict_shape(CLASSICAL["track"], self._pictures, shape).controls
+            found = predict_shape(CLASSICAL[method], self._pictures, anchored(one)).controls
         except ModelError:
-            _log.exception("shape %s could not be tracked", shape.name)
+            _log.exception("shape %s could not be predicted by %s", one.shape.name, method)
             return
         with self._changed:
-            self._tracked[key] = tracked
-            while len(self._tracked) > 50:
-                self._tracked.popitem(last=False)
+            self._compared[_comparison_key(one, method)] = found
+            while len(self._compared) > COMPARISONS_KEPT:
+                self._compared.popitem(last=False)
+
+
+def _comparison_key(one: DeskShape, method: str) -> tuple[str, Key]:
+    return method, span_key(anchored(one), one.anchors[0], one.anchors[-1])
 
 
 def piece_of(prediction: ShapePrediction, first: int, last: int) -> ShapePrediction:

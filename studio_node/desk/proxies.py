@@ -1,7 +1,7 @@
 """JPEG proxies of the plate for the page, made behind the artist's back and kept in the desk's own folder only.
 
-The page shows proxies; predictions always see the plate itself. A proxy's name holds its source's time and size, so
-a plate that was rendered again is never shown as it was.
+The page shows proxies; predictions always see the plate itself. A proxy's name holds its source's time and size
+and its colour space, so a plate that was rendered again or is read otherwise is never shown as it was.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class Proxies:
         if source is None:
             self._missing.add(frame)
             return None
-        path = self._folder / _name(source, frame, whole=whole)
+        path = self._folder / self._name(source, frame, whole=whole)
         if path.exists():
             if not whole:
                 self._made.add(frame)
@@ -105,6 +105,11 @@ class Proxies:
         if not whole:
             self._made.add(frame)
         return data
+
+    def _name(self, source: Path, frame: int, *, whole: bool) -> str:
+        facts = source.stat()
+        identity = f"{source.resolve()}|{facts.st_mtime_ns}|{facts.st_size}|{self._plate.colour_space}"
+        return f"{frame}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}{'-whole' if whole else ''}.jpg"
 
     def _work(self) -> None:
         step_back()
@@ -125,12 +130,6 @@ class Proxies:
         if nearest is None or abs(nearest - self._focus) <= NEAR:
             return nearest
         return next((f for f in self._needed() if f in frames and f not in known), nearest)
-
-
-def _name(source: Path, frame: int, *, whole: bool) -> str:
-    facts = source.stat()
-    identity = f"{source.resolve()}|{facts.st_mtime_ns}|{facts.st_size}"
-    return f"{frame}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}{'-whole' if whole else ''}.jpg"
 
 
 def _encoded(picture: NDArray[np.uint8], factor: float, quality: int) -> bytes:

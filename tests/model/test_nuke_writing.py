@@ -269,6 +269,28 @@ def test_the_artists_own_keys_are_exact_to_the_bit_in_the_prediction():
         assert np.array_equal(new.at(frame), original.at(frame))
 
 
+def test_predictions_lie_in_the_layers_of_their_paths():
+    _, head, _ = with_predictions()
+    sorted_in = [
+        replace(head, name=name, path=f"Roto1:{path}{name}")
+        for path, name in (("body/", "chest"), ("body/arm/", "hand"), ("", "hat"), ("body/", "hip"))
+    ]
+    found = nuke.loads(nuke.add_prediction(ARTIST, sorted_in)).shapes
+    written = [one for one in found.shapes if "_fedroto" in one.path]
+    under = "Roto1_fedroto:fedroto_pred/"
+    assert [one.path.removeprefix(under).rpartition("/")[2] for one in written] == [
+        "chest",
+        "hand",
+        "hat",
+        "hip",
+    ]
+    assert written[1].path == f"{under}body/arm/hand"
+    assert written[2].path == f"{under}hat"
+    for one in written:
+        assert "predicted" in one.key_sources
+        assert close(np.stack([one.at(f) for f in head.frames]), head.controls, FLOAT32_STEP)
+
+
 def test_a_second_prediction_gets_a_name_of_its_own():
     arm, _, out = with_predictions()
     again = nuke.add_prediction(out, [arm])

@@ -21,7 +21,8 @@ export const SHORTCUTS = [
     ["M", "matte views in turn", { m: "matte" }],
     ["Shift+O", "onion skin", { "Shift+O": "onion" }],
     [", / .", "viewer exposure down, up", { ",": "darker", ".": "brighter" }],
-    ["1 / 2 / 3", "model alone, with smooth, with tracking", { 1: "model", 2: "smooth", 3: "track" }],
+    ["1 / 2 / 3 / 4 / 5", "model alone, beside smooth, tracking, planar, flow", { 1: "model", 2: "smooth", 3: "track", 4: "planar", 5: "flow" }],
+    ["C", "A/B: the other method in the model's place, and back", { c: "swap" }],
   ]],
   ["Shapes", [
     ["Q", "select", { q: "select" }],
@@ -36,6 +37,8 @@ export const SHORTCUTS = [
     ["Ctrl+Alt+click outline", "add a point, at every key", {}],
     ["Z / Shift+Z", "selected points smooth, sharp", { z: "smooth-points", "Shift+Z": "sharp-points" }],
     ["E / Shift+E", "feather outwards, take feather away: selected points, or the shape", { e: "feather", "Shift+E": "unfeather" }],
+    ["H", "hide here, or on the marked range; show again", { h: "see" }],
+    ["G", "put the selected shapes into a layer", { g: "layer" }],
     ["Delete", "delete the selected points, or the shapes", { Delete: "delete", Backspace: "delete" }],
   ]],
   ["Keys and predictions", [

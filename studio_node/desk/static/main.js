@@ -1,7 +1,7 @@
 // The desk's page: wires the parts together. What can be done is in `actions`; buttons and keys call it by name.
 
+import { actionsOf } from "./actions.js";
 import { Connection } from "./connection.js";
-import { boundsOf } from "./curves.js";
 import { helpPage, listen } from "./keyboard.js";
 import { Overlay } from "./overlay.js";
 import { Panel, element, said } from "./panel.js";
@@ -9,19 +9,17 @@ import { Plate } from "./plate.js";
 import { Player } from "./player.js";
 import { Pointer } from "./pointer.js";
 import { PREDICTED, ROUGH, Shapes } from "./shapes.js";
-import { Timeline, worstOf } from "./timeline.js";
+import { Timeline } from "./timeline.js";
 import { View } from "./view.js";
 
 const byId = (id) => document.getElementById(id);
-const FEATHER_STEP = 12;  // screen pixels that one press feathers outwards
-const MATTES = [...byId("matte").options].map((option) => option.value);
 
 history.replaceState(null, "", "/");  // the token is in a cookie now: it does not stay in the address or its history
 
 class Desk {
   constructor() {
     this.shapes = new Shapes();
-    this.settings = { tool: "select", method: "model", matte: "plate", onion: false, overlay: true, ripple: false };
+    this.settings = { tool: "select", method: "model", matte: "plate", swapped: false, onion: false, overlay: true, ripple: false };
     this.viewer = byId("viewer");
     this.view = new View(this.viewer, byId("plate"));
     this.plate = new Plate(byId("plate"), (frame) => frame === this.shapes.frame && this.draw());
@@ -101,10 +99,11 @@ class Desk {
     byId("missing").hidden = this.plate.show(shapes.frame) !== "missing";
     this.overlay.draw();
     this.timeline.draw();
-    byId("said").textContent = said(shapes);
+    byId("said").textContent = said(shapes, this.overlay.swapped ? this.settings.method : null);
     if (document.activeElement !== byId("frame")) byId("frame").value = shapes.frame;
     for (const button of document.querySelectorAll("[data-tool]")) button.classList.toggle("on", button.dataset.tool === this.settings.tool);
     for (const button of document.querySelectorAll("[data-method]")) button.classList.toggle("on", button.dataset.method === this.settings.method);
+    byId("swap").classList.toggle("on", this.overlay.swapped);
     this.viewer.classList.toggle("drawing", ["bezier", "bspline"].includes(this.settings.tool));
   }
 
@@ -154,6 +153,7 @@ class Desk {
 
   setMethod(method) {
     this.settings.method = method;
+    if (method === "model") this.settings.swapped = false;
     if (method !== "model") this.compare();
     this.draw();
   }
@@ -219,6 +219,19 @@ class Desk {
     if (what !== "smooth" && what !== "sharp") this.shapes.points.clear();
   }
 
+  // The frames to show or hide shapes on: those marked, or this one.
+  see() {
+    const [first, last] = this.timeline.range ? this.rangeHere() : [this.shapes.frame, this.shapes.frame];
+    const visible = !this.shapes.inHand.some((shape) => this.shapes.alive(shape));
+    this.withShapes("set", { visible, first, last, label: `${visible ? "show" : "hide"} ${first}-${last}` });
+  }
+
+  layer() {
+    if (!this.shapes.inHand.length) return this.notice("select the shapes for the layer first", true);
+    const name = prompt("Layer for the selected shapes");
+    if (name) this.withShapes("set", { layer: name, label: `layer ${name}` });
+  }
+
   feather(width) {
     const held = this.shapes.held.map((part) => ({ shape: part.shape, points: this.chosenOf(part.shape) }));
     if (!held.length) return this.notice("select a shape first", true);
@@ -253,72 +266,7 @@ class Desk {
   }
 
   act(name) {
-    const action = this.actions[name];
-    if (action) action();
-  }
-
-  get actions() {
-    const { shapes } = this, { shot, frame } = shapes;
-    const tool = (name) => () => this.setTool(name), method = (name) => () => this.setMethod(name);
-    return {
-      back: () => { this.stop(); this.go(frame - 1); }, forward: () => { this.stop(); this.go(frame + 1); },
-      "back-ten": () => this.go(frame - 10), "forward-ten": () => this.go(frame + 10),
-      first: () => this.go(shot.first), last: () => this.go(shot.last),
-      "key-before": () => this.go(this.keyFrames().filter((key) => key < frame).at(-1) ?? frame),
-      "key-after": () => this.go(this.keyFrames().find((key) => key > frame) ?? frame),
-      play: () => this.player.play(1), "play-back": () => this.player.play(-1), stop: () => this.stop(),
-      "toggle-play": () => (this.player.direction ? this.stop() : this.player.play(1)),
-      worst: () => this.go(this.worstFrames()[0] ?? frame),
-      "next-worst": () => {
-        const worst = this.worstFrames(), at = worst.indexOf(frame);
-        this.go(worst.slice(at + 1).find((other) => Math.abs(other - frame) > 3) ?? worst[0] ?? frame);
-      },
-      suggested: () => {
-        const among = shapes.inHand.length ? shapes.inHand : shapes.list;
-        this.go(worstOf(among.map((shape) => shape.suggested).filter((one) => one !== null), shapes, among) ?? frame);
-      },
-      "zoom-in": () => this.zoom(1.25), "zoom-out": () => this.zoom(0.8),
-      fit: () => { this.view.fit(shot); this.draw(); },
-      "fit-selection": () => {
-        const box = boundsOf(shapes.held, (id) => shapes.at(id));
-        if (box) this.view.fitBox(box);
-        this.draw();
-      },
-      overlay: () => { this.settings.overlay = !this.settings.overlay; this.draw(); },
-      onion: () => { this.settings.onion = byId("onion").checked = !this.settings.onion; this.draw(); },
-      matte: () => {
-        const next = MATTES[(MATTES.indexOf(this.settings.matte) + 1) % MATTES.length];
-        this.settings.matte = byId("matte").value = next;
-        this.draw();
-      },
-      darker: () => this.expose(-0.25), brighter: () => this.expose(0.25),
-      model: method("model"), smooth: method("smooth"), track: method("track"),
-      select: tool("select"), bezier: tool("bezier"), bspline: tool("bspline"), transform: tool("transform"),
-      finish: () => this.overlay.sketch && this.pointer.finishSketch(true),
-      escape: () => {
-        if (this.overlay.sketch) this.overlay.sketch = null;
-        else if (this.pointer.act) this.pointer.cancel();
-        else if (this.timeline.range) this.timeline.range = null;
-        else shapes.points.clear();
-        this.draw();
-      },
-      "select-all": () => {
-        for (const shape of shapes.inHand) {
-          shapes.selected.add(shape.id);
-          shapes.points.set(shape.id, new Set(Array.from({ length: shape.points }, (_, i) => i)));
-        }
-        this.draw();
-      },
-      delete: () => (this.chosenPoints.length ? this.points("remove") : this.withShapes("delete")),
-      "smooth-points": () => this.points("smooth"), "sharp-points": () => this.points("sharp"),
-      feather: () => this.feather(FEATHER_STEP / this.view.zoom), unfeather: () => this.feather(0),
-      key: () => this.withShapes("key"), unkey: () => this.withShapes("unkey"),
-      accept: () => this.accept(frame, frame), "accept-range": () => this.accept(...this.rangeHere()),
-      "accept-shape": () => this.accept(shot.first, shot.last),
-      unaccept: () => (this.timeline.range ? this.accept(...this.rangeHere(), true) : this.accept(frame, frame, true)),
-      undo: () => this.send({ op: "undo" }), redo: () => this.send({ op: "redo" }),
-      help: () => byId("help").showModal(),
-    };
+    actionsOf(this)[name]?.();
   }
 }
 

@@ -49,13 +49,23 @@ export class Overlay {
       if (this.settings.onion) for (const shape of shown) if (this.shapes.selected.has(shape.id)) this.drawOnion(shape);
       if (this.settings.method !== "model") for (const shape of shown) this.drawGhost(shape);
       for (const shape of shown) if (!apart(shape)) this.drawOutline(shape, this.layers.outlines);
-      for (const shape of shown) if (this.shapes.selected.has(shape.id)) this.drawHandles(shape);
-      if (this.settings.tool === "transform") this.drawBox();
+      if (!this.swapped) for (const shape of shown) if (this.shapes.selected.has(shape.id)) this.drawHandles(shape);
+      if (!this.swapped && this.settings.tool === "transform") this.drawBox();
     }
     this.drawTool();
   }
 
-  path(shape, frame = this.shapes.frame, source = null) {
+  // What the method compared with makes of a shape, or null.
+  other(shape) {
+    return this.shapes.comparisons.get(`${this.settings.method} ${shape.id}`) ?? null;
+  }
+
+  // B is in the place of A: looked at, not edited.
+  get swapped() {
+    return this.settings.swapped && this.settings.method !== "model";
+  }
+
+  path(shape, frame = this.shapes.frame, source = this.swapped ? this.other(shape) : null) {
     return pathOf(this.shapes.at(shape.id, frame, source), shape.kind, shape.closed);
   }
 
@@ -92,16 +102,16 @@ export class Overlay {
   }
 
   drawGhost(shape) {
-    const other = this.shapes.comparisons.get(`${this.settings.method} ${shape.id}`);
+    const other = this.other(shape);
     if (!other) return;
-    const d = this.path(shape, this.shapes.frame, other);
+    const d = this.path(shape, this.shapes.frame, this.swapped ? null : other);
     make("path", { class: "under", d }, this.layers.ghosts);
     make("path", { class: "ghost", d, stroke: "#ffffff" }, this.layers.ghosts);
   }
 
   drawStill(shapes, transform) {
     const now = [transform, this.shapes.frame, ...shapes.flatMap((shape) => (
-      [shape.id, this.shapes.courses.get(shape.id), this.shapes.alive(shape)]))];
+      [shape.id, this.shapes.courses.get(shape.id), this.shapes.alive(shape), this.swapped && this.other(shape)]))];
     if (now.length === this.stillDrawn.length && now.every((value, i) => value === this.stillDrawn[i])) return;
     this.stillDrawn = now;
     this.still.setAttribute("transform", transform);
@@ -118,8 +128,8 @@ export class Overlay {
     make("path", { class: "under", d }, layer);
     make("path", { class: classes.join(" "), d, stroke: colourOf(shape), "data-shape": shape.id }, layer);
     const feather = this.shapes.featherAt(shape.id);
-    if (feather) make("path", { class: "feather", d: pathOf(this.shapes.at(shape.id), shape.kind, shape.closed, feather), stroke: colourOf(shape) }, layer);
-    make("path", { class: "grab", d, "data-grab": shape.id }, layer);
+    if (feather && !this.swapped) make("path", { class: "feather", d: pathOf(this.shapes.at(shape.id), shape.kind, shape.closed, feather), stroke: colourOf(shape) }, layer);
+    if (!this.swapped) make("path", { class: "grab", d, "data-grab": shape.id }, layer);
   }
 
   drawHandles(shape) {

@@ -36,7 +36,7 @@ export class Panel {
     const row = element("li", { class: "layer" });
     row.dataset.layer = layer;
     const [shown, locked] = [members.some((shape) => shape.shown), members.every((shape) => shape.locked)];
-    row.append(element("span", { class: "name", title: layer }, layer || "drawn here"),
+    row.append(element("span", { class: "name", title: layer }, layer.replace(/[:/]$/, "") || "drawn here"),
       toggle(shown ? "●" : "○", "Show or hide the layer", shown, () =>
         desk.send({ op: "set", shapes: ids, shown: !shown, label: shown ? "hide a layer" : "show a layer" })),
       toggle(locked ? "⊘" : "✎", "Lock or unlock the layer", locked, () =>
@@ -46,6 +46,13 @@ export class Panel {
       desk.shapes.select(ids, { add: event.shiftKey || event.ctrlKey });
       desk.selectionChanged();
     });
+    row.addEventListener("dragover", (event) => event.preventDefault());
+    row.addEventListener("drop", (event) => {
+      event.preventDefault();
+      const dragged = Number(event.dataTransfer.getData("text/plain"));
+      const shapes = desk.shapes.selected.has(dragged) ? [...desk.shapes.selected] : [dragged];
+      desk.send({ op: "set", shapes, layer, label: "move to a layer" });
+    });
     return row;
   }
 
@@ -53,6 +60,8 @@ export class Panel {
     const { desk } = this, { shapes } = desk;
     const row = element("li", { class: classes({ selected: shapes.selected.has(shape.id), "hidden-shape": !shape.shown }) });
     row.dataset.shape = shape.id;
+    row.draggable = true;  // onto a layer's head
+    row.addEventListener("dragstart", (event) => event.dataTransfer.setData("text/plain", shape.id));
     const swatch = element("span", { class: "swatch" });
     swatch.style.background = colourOf(shape);
     const name = element("span", { class: "name", title: shape.path }, shape.name);
@@ -117,8 +126,9 @@ export class Panel {
 }
 
 // What the artist reads over the picture about the frame.
-export function said(shapes) {
+export function said(shapes, other) {
   const lines = [`frame ${shapes.frame}`];
+  if (other) lines.push(`B: ${other}`);
   for (const shape of shapes.inHand) {
     if (!shapes.courses.has(shape.id)) continue;
     const state = shapes.state(shape.id), confidence = shapes.confidence(shape.id).toFixed(2);
@@ -138,8 +148,8 @@ export function element(name, attributes = {}, text = null) {
   return made;
 }
 
-// Node and layers of a shape: what its path says before its own name.
-const layerOf = (shape) => shape.path.slice(0, Math.max(shape.path.lastIndexOf("/"), shape.path.lastIndexOf(":"), 0));
+// Node and layers of a shape: what its path says before its own name, with the sign between.
+const layerOf = (shape) => shape.path.slice(0, Math.max(shape.path.lastIndexOf("/"), shape.path.lastIndexOf(":")) + 1);
 
 const classes = (which) => Object.keys(which).filter((name) => which[name]).join(" ");
 

@@ -1,6 +1,7 @@
 // The picture: JPEG proxies fetched ahead of the frame, drawn into one canvas; whole pictures where the proxy is smaller.
 
 const AHEAD = 8, KEPT = 240, AT_ONCE = 4;
+const OPENED = Math.round(performance.timeOrigin);  // the browser keeps pictures, but none of an earlier page
 
 export class Plate {
   constructor(canvas, onPicture) {
@@ -52,7 +53,7 @@ export class Plate {
 
   async load(frame) {
     this.loading.add(frame);
-    const picture = await fetched(`frame/${frame}.jpg`);
+    const picture = await fetched(`frame/${frame}.jpg?page=${OPENED}`);
     this.loading.delete(frame);
     if (picture === undefined) return;
     this.pictures.set(frame, picture);
@@ -69,7 +70,7 @@ export class Plate {
     if (this.whole.has(frame) || !this.pictures.get(frame)) return;
     const proxy = this.pictures.get(frame);
     if (proxy.width >= this.shot.width) return;
-    const picture = await fetched(`frame/${frame}.jpg?whole=true`);
+    const picture = await fetched(`frame/${frame}.jpg?whole=true&page=${OPENED}`);
     if (!picture) return;
     for (const old of this.whole.values()) old.close();
     this.whole.clear();

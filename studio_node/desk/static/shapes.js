@@ -115,3 +115,13 @@ export class Shapes {
     return count > 1 ? some : parts.map((part) => ({ ...part, points: null }));
   }
 }
+
+// Of several frames the one where the least sure shape is least sure; null for none.
+export function worstOf(frames, shapes, shown) {
+  let worst = null, least = Infinity;
+  for (const frame of frames) for (const shape of shown) {
+    const confidence = shapes.confidence(shape.id, frame);
+    if (confidence < least) [worst, least] = [frame, confidence];
+  }
+  return worst;
+}

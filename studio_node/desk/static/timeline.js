@@ -1,8 +1,9 @@
-// The timeline: ruler, solid diamonds (the artist's keys), hollow ones (predicted), rings (accepted), confidence strip.
+// The timeline: ruler, solid diamonds (the artist's keys), hollow ones (predicted), green ones (accepted), confidence strip,
+// and below it where the shapes live and are seen.
 
-import { ACCEPTED, KEY, PENDING, PREDICTED, ROUGH } from "./shapes.js";
+import { ACCEPTED, KEY, PENDING, PREDICTED, ROUGH, worstOf } from "./shapes.js";
 
-const MARGIN = 14, RULER = 20, DIAMONDS = 38, STRIP = 56, STRIP_HEIGHT = 14;
+const MARGIN = 14, RULER = 20, DIAMONDS = 38, STRIP = 54, STRIP_HEIGHT = 14, LIFE = 72, LIFE_HEIGHT = 6;
 
 export class Timeline {
   constructor(canvas, desk) {
@@ -11,6 +12,7 @@ export class Timeline {
     this.desk = desk;
     this.range = null;   // [first, last] marked with shift
     this.moving = null;  // { from, to } a key being moved
+    this.life = null;    // [first, last] of the lifetime whose end is being moved
     this.act = null;
     canvas.addEventListener("pointerdown", (event) => this.down(event));
     canvas.addEventListener("pointermove", (event) => this.move(event));
@@ -47,6 +49,8 @@ export class Timeline {
     } else if (near !== null && y > RULER + 4 && y < STRIP - 4 && event.ctrlKey) {
       this.act = "key";
       this.moving = { from: near, to: near };
+    } else if (y >= LIFE - 2 && this.grabLife(frame)) {
+      this.act = "life";
     } else {
       this.act = "scrub";
       if (this.range && (frame < Math.min(...this.range) || frame > Math.max(...this.range))) this.range = null;
@@ -66,11 +70,23 @@ export class Timeline {
     return best;
   }
 
+  // The end of the one selected shape's lifetime that is nearest; null in `life` is an end that is not there.
+  grabLife(frame) {
+    const { shapes } = this.desk, { shot } = shapes, [shape] = shapes.inHand;
+    if (shapes.inHand.length !== 1 || !shapes.editable(shape)) return false;
+    const ends = [shape.first ?? shot.first, shape.last ?? shot.last];
+    this.life = [shape.first, shape.last];
+    this.lifeEnd = Math.abs(frame - ends[0]) <= Math.abs(frame - ends[1]) ? 0 : 1;
+    this.life[this.lifeEnd] = frame;
+    return true;
+  }
+
   move(event) {
     if (!this.act) return;
     const frame = this.frameAt(event);
     if (this.act === "scrub") this.desk.go(frame);
     else if (this.act === "range") this.range[1] = frame;
+    else if (this.act === "life") this.life[this.lifeEnd] = frame;
     else this.moving.to = frame;
     this.draw();
   }
@@ -82,7 +98,12 @@ export class Timeline {
       this.desk.send({ op: "move_key", shapes, frame: from, to });
       this.desk.go(to);
     }
-    this.act = this.moving = null;
+    if (this.act === "life") {
+      const { shot } = this.desk.shapes;
+      const life = [this.life[0] === shot.first ? null : this.life[0], this.life[1] === shot.last ? null : this.life[1]];
+      this.desk.withShapes("set", { life, label: "lifetime" });
+    }
+    this.act = this.moving = this.life = null;
     this.draw();
   }
 
@@ -103,6 +124,7 @@ export class Timeline {
     }
     this.drawStrip(shown);
     this.drawDiamonds(shown);
+    this.drawLife(shown);
     const x = this.x(shapes.frame);
     context.strokeStyle = "#fff";
     context.lineWidth = 1;
@@ -152,6 +174,18 @@ export class Timeline {
     }
   }
 
+  // Where at least one shape lives and is seen.
+  drawLife(shown) {
+    const { context } = this, { shapes } = this.desk, { first, last } = shapes.shot;
+    const step = (this.width - 2 * MARGIN) / (last - first + 1);
+    const [from, to] = this.life ?? [null, null];
+    for (let frame = first; frame <= last; frame += 1) {
+      const seen = this.life ? frame >= (from ?? first) && frame <= (to ?? last) : shown.some((shape) => shapes.alive(shape, frame));
+      context.fillStyle = seen ? "#7d93b0" : "#2a2d30";
+      context.fillRect(this.x(frame) - step / 2, LIFE, step + 0.5, LIFE_HEIGHT);
+    }
+  }
+
   drawDiamonds(shown) {
     const { context } = this, { shapes } = this.desk, { first, last } = shapes.shot;
     const step = (this.width - 2 * MARGIN) / (last - first + 1);
@@ -192,16 +226,6 @@ export class Timeline {
       context.fill();
     }
   }
-}
-
-// Of several frames the one where the least sure shape is least sure; null for none.
-export function worstOf(frames, shapes, shown) {
-  let worst = null, least = Infinity;
-  for (const frame of frames) for (const shape of shown) {
-    const confidence = shapes.confidence(shape.id, frame);
-    if (confidence < least) [worst, least] = [frame, confidence];
-  }
-  return worst;
 }
 
 // Green where sure, through yellow, to red; told apart by brightness too.

@@ -156,6 +156,31 @@ def test_keys_whole_shapes_layers_and_feather_by_hand(desk, browser, shot):
     browser.click(place(browser, 0, 1))
     browser.until("fedrotoDesk.shapes.selected.has(1)")
 
+    # Shapes go into a new layer by G and out of it by dragging their row; H hides on a marked range; A/B swaps.
+    browser.until(QUIET)
+    browser.run("fedrotoDesk.shapes.select([1]); fedrotoDesk.selectionChanged()")
+    browser.page.once("dialog", lambda dialog: dialog.accept("body"))
+    press(browser, "g", "fedrotoDesk.shapes.find(1).path.includes('body/')")
+    browser.page.drag_and_drop("#shapes li[data-shape='1'] .name", "#shapes li.layer[data-layer=''] .name")
+    browser.until("!fedrotoDesk.shapes.find(1).path.includes(':')")
+    press(browser, "Control+z", "fedrotoDesk.shapes.find(1).path.includes('body/')")
+    browser.drag(on_timeline(browser, first + 1), on_timeline(browser, first + 2), held="Shift")
+    press(browser, "h", "fedrotoDesk.shapes.find(1).alive?.slice(0, 4).join() === 'true,false,false,true'")
+    press(browser, "h", "fedrotoDesk.shapes.find(1).alive === null")
+    end = on_timeline(browser, shot.last_frame)
+    browser.drag([end[0], end[1] + 38], [on_timeline(browser, first + 5)[0], end[1] + 38])
+    browser.until(f"fedrotoDesk.shapes.find(1).last === {first + 5}")
+    press(browser, "Control+z", "fedrotoDesk.shapes.find(1).last === null")
+    go(browser, first + 2)
+    press(browser, "4", "fedrotoDesk.shapes.comparisons.has('planar 1')")
+    outline = "document.querySelector('.outline.selected').getAttribute('d')"
+    ghost = "document.querySelector('.ghost').getAttribute('d')"
+    shown = [browser.until(outline), browser.until(ghost)]
+    press(browser, "c", f"{outline} === '{shown[1]}' && {ghost} === '{shown[0]}'")
+    assert browser.run("document.querySelectorAll('.point').length") == 0, "B is looked at, not edited"
+    press(browser, "c", f"{outline} === '{shown[0]}'")
+    press(browser, "1", "document.querySelector('.ghost') === null")
+
     # Hiding a layer hides its shapes; feather grows outwards and goes away again.
     browser.until(QUIET)
     browser.click(middle(browser, "#shapes li.layer button"))

@@ -268,17 +268,58 @@ def test_a_read_only_shape_is_drawn_but_not_edited_nor_predicted(page, round_sha
     assert FrameState.PREDICTED not in page.course(2).states
 
 
-def test_smooth_and_tracking_can_be_compared(page):
+def test_every_classical_method_can_be_compared(page):
     page.predicted()
     ((_, numbers),) = page.ask("compare", method="smooth", shapes=[1])
     shown = numbers.reshape(25, 8, 3, 2)
     np.testing.assert_allclose(shown[5], page.one().shape.at(6), atol=1e-3)
-    page.ask("compare", method="track", shapes=[1])
-    end = time.monotonic() + 10
-    while not page.ask("compare", method="track", shapes=[1]):
-        assert time.monotonic() < end
-        time.sleep(0.02)
-    assert page.said[0]["method"] == "track"
+    end = time.monotonic() + 30
+    for method in ("track", "planar", "flow"):
+        while not (answer := page.ask("compare", method=method, shapes=[1])):
+            assert time.monotonic() < end
+            time.sleep(0.02)
+        ((head, numbers),) = answer
+        assert head["method"] == method
+        np.testing.assert_allclose(numbers.reshape(25, 8, 3, 2)[10], page.one().shape.at(11), atol=1e-3)
+    assert "choose one of smooth" in page.refused("compare", method="guess", shapes=[1])
+
+
+def test_shapes_go_into_layers_and_back_out(page):
+    page.desk._commit(
+        edit_of(
+            "import",
+            page.desk.session.document,
+            [DeskShape(2, replace(page.one().shape, name="arm", path="Roto1:arm"))],
+        )
+    )
+    page.ask("set", shapes=[1, 2], layer="body", label="layer body")
+    assert [page.one(i).shape.path for i in (1, 2)] == ["body/round", "Roto1:body/arm"]
+    page.ask("set", shapes=[1], layer="Roto1:body/")
+    page.ask("set", shapes=[2], name="leg")
+    assert [page.one(i).shape.path for i in (1, 2)] == ["Roto1:body/round", "Roto1:body/leg"]
+    page.ask("set", shapes=[1], layer="")
+    assert page.one(1).shape.path == "round"
+    assert "':'" in page.refused("set", shapes=[1], layer="a:b")
+    page.ask("undo")
+    assert page.one(1).shape.path == "Roto1:body/round"
+
+
+def test_a_shape_is_hidden_on_frames_and_lives_within_its_lifetime(page):
+    def seen():
+        return [frame for frame in SHOT.frames if page.one().shape.is_alive(frame)]
+
+    page.ask("set", shapes=[1], visible=False, first=8, last=5)
+    assert seen() == [*range(1, 5), *range(9, 26)]
+    page.ask("set", shapes=[1], visible=False, first=1, last=2)
+    page.ask("set", shapes=[1], visible=True, first=7, last=7)
+    assert seen() == [3, 4, 7, *range(9, 26)]
+    page.ask("set", shapes=[1], life=[4, 20])
+    assert seen() == [4, 7, *range(9, 21)]
+    assert "ends at" in page.refused("set", shapes=[1], life=[20, 4])
+    assert "a lifetime is" in page.refused("set", shapes=[1], life=[1.5, "x"])
+    page.ask("set", shapes=[1], life=[None, None])
+    page.ask("set", shapes=[1], visible=True, first=1, last=25)
+    assert page.one().shape.lifetime.visibility is None
 
 
 def test_a_new_shape_of_one_key_needs_no_prediction(page):

@@ -65,11 +65,11 @@ def made_up(seed: int, studio: str, number: int) -> tuple[ProceduralShot, np.ran
     return make_shot(rng, STUDIOS[studio]), rng
 
 
-def studio_shots(work: Path, seed: int, studio: str) -> tuple[Shots, Shots]:
-    """(Held out, trained on) shots of a studio, made once a scratch folder."""
+def studio_shots(work: Path, seed: int, studio: str, pool: int = POOL) -> tuple[Shots, Shots]:
+    """(Held out, trained on) shots of a studio, made once a scratch folder; ``pool`` is a multiple of `TOGETHER`."""
     shots: Shots = []
     model, _ = base_model(work)
-    for first in range(0, HELD_OUT + POOL, TOGETHER):
+    for first in range(0, HELD_OUT + pool, TOGETHER):
         file = work / f"windows-{seed}-{studio}-{first:04d}.safetensors"
         if not file.exists():
             tensors: dict[str, np.ndarray] = {}

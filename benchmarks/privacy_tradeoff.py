@@ -31,7 +31,7 @@ import numpy as np
 import torch
 
 from benchmarks.privacy_keys import keys_rows
-from benchmarks.privacy_studios import STUDIOS, Measured, Shots, base_model, measured, studio_shots
+from benchmarks.privacy_studios import POOL, STUDIOS, Measured, Shots, base_model, measured, studio_shots
 from benchmarks.privacy_subsets import Subset, plain, trainable
 from benchmarks.privacy_training import Choice, federated
 from model.network import RotoModel
@@ -57,6 +57,7 @@ def main() -> None:
         "work", type=Path, help="scratch folder: base, shots and finished runs are kept in it"
     )
     parser.add_argument("stage", choices=(*STAGES, "keys"))
+    parser.add_argument("--pool", type=int, default=POOL, help="shots that play a studio, in sixteens")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
@@ -67,7 +68,7 @@ def main() -> None:
     for seed, choice in STAGES[arguments.stage](rows_of(log)):
         if any(row["seed"] == seed and row["choice"] == asdict(choice) for row in rows_of(log)):
             continue
-        row = {"seed": seed, "choice": asdict(choice)} | run(choice, arguments.work, seed)
+        row = {"seed": seed, "choice": asdict(choice)} | run(choice, arguments.work, seed, arguments.pool)
         with log.open("a") as file:
             file.write(json.dumps(row) + "\n")
     print("\n".join(table(rows_of(log))))
@@ -188,11 +189,13 @@ def weights_file(work: Path, seed: int, choice: Choice) -> Path:
     return work / f"merged-{seed}-{said}.safetensors"
 
 
-def run(choice: Choice, work: Path, seed: int) -> Row:
+def run(choice: Choice, work: Path, seed: int, pool: int = POOL) -> Row:
     """Train the three studios and measure the merged weights on every studio's held-out shots."""
     started = time.process_time()
-    material = material_of(work, seed)
-    trained = federated(choice, material.base.fusion, [pool for _, pool in material.shots.values()])
+    material = material_of(work, seed, pool)
+    trained = federated(
+        choice, material.base.fusion, [trained_on for _, trained_on in material.shots.values()]
+    )
     parameters = sum(p.numel() for p in trainable(trained))
     merged = plain(trained)
     note = {"kind": "private-benchmark" if choice.epsilon else "research", "base": material.digest}
@@ -204,6 +207,7 @@ def run(choice: Choice, work: Path, seed: int) -> Row:
     loss = paired_interval([s.loss for s in one], [s.loss for s in other])
     return {
         "base": material.digest[:16],
+        "pool": pool,
         "parameters": parameters,
         "across_percent": {name: 100 * float(np.expm1(value)) for name, value in asdict(ratio).items()},
         "loss_difference": asdict(loss),
@@ -232,10 +236,10 @@ class Material:
 
 
 @lru_cache(maxsize=1)
-def material_of(work: Path, seed: int) -> Material:
+def material_of(work: Path, seed: int, pool: int) -> Material:
     """Everything that the runs of a seed share."""
     base, digest = base_model(work)
-    shots = {studio: studio_shots(work, seed, studio) for studio in STUDIOS}
+    shots = {studio: studio_shots(work, seed, studio, pool) for studio in STUDIOS}
     before = {studio: measured(base.fusion, held) for studio, (held, _) in shots.items()}
     return Material(base, digest, shots, before)
 

@@ -8,7 +8,7 @@ and of several strengths of regularisation the one that happens to come closest 
 
 How: the gradient over the weights is the network's Jacobian times the loss's gradient over its outputs. The first is
 known, so the second follows by linear least squares; and from it, in closed form, where the outline must have lain.
-Without noise this rebuilds the outline to a hundredth of a pixel. It is one attack, not the strongest possible one:
+Without noise this rebuilds the outline to a twentieth of a pixel. It is one attack, not the strongest possible one:
 what holds against all of them is the guarantee, not this picture.
 """
 
@@ -44,8 +44,8 @@ NOISE_SHARES = (1e-3, 0.03, 1.0)
 DRAWS = 6
 REACH_MAX = 0.2
 """Farthest that a rebuilt point may lie from the network's own prediction, in outline sizes."""
-_RIDGES = (1e-10, 1e-6, 1e-3, 1.0, 1e2, 1e4)
-_REFINEMENTS = 20
+_RIDGES = (1e-16, 1e-13, 1e-10, 1e-6, 1e-3, 1.0, 1e2, 1e4)
+_REFINEMENTS = 60
 _LIKELIHOOD = 0.25
 """Weight of the likelihood in ``model.losses.frame_losses``."""
 

@@ -20,7 +20,8 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 import model
-from model.candidates import SpanReference, span_evidence, with_smooth
+from model.candidates import span_evidence, with_smooth
+from model.draft import SpanReference
 from model.evidence import SpanEvidence, column
 from model.frames import ArrayFrames
 from model.matcher import Matcher
@@ -33,7 +34,7 @@ CENTRE = 0.5
 """The evaluation counts pixel centres at integers, the product at halves."""
 BASELINES = ("smooth", "lk_closed", "dis_closed", "planar_closed")
 _EVIDENCE_CODE = (
-    "candidates evidence path trackers trackers_lk trackers_dis trackers_planar tracks rigid appearance pictures "
+    "candidates draft evidence path trackers trackers_lk trackers_dis trackers_planar tracks rigid appearance pictures "
     "matcher matcher_crops matcher_network keyframes"
 )
 

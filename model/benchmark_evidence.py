@@ -11,7 +11,7 @@ import numpy as np
 import safetensors.numpy
 from numpy.typing import NDArray
 
-from model.candidates import SpanReference
+from model.draft import SpanReference
 from model.errors import PredictionError
 from model.evidence import SpanEvidence
 from model.public_benchmark import RECIPE, BenchmarkClip

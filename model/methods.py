@@ -15,7 +15,7 @@ from typing import Final, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from model.candidates import (
+from model.draft import (
     INTERPOLATION_FLOOR,
     INTERPOLATION_MOTION,
     TRACKERS,

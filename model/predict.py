@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from model.candidates import SpanReference, span_evidence, span_reference, with_smooth
+from model.candidates import span_evidence, with_smooth
 from model.curves import fit_controls, outline, smooth_points
+from model.draft import SpanReference, span_reference
 from model.errors import PredictionError
 from model.evidence import SpanEvidence
 from model.frames import FrameSource
@@ -203,11 +204,21 @@ def finished_outline(
     return OutlinePrediction(
         frames=np.arange(times[0], times[-1] + 1),
         points=points,
-        confidence=1.0 / (1.0 + (error / TOLERANCE) ** 2),
+        confidence=confidence_of(error),
         log_scale=np.log(expected * sizes[:, None]),
         next_key=times[0] + int(error.argmax()) if len(points) > len(times) else None,
         method=method,
     )
+
+
+def confidence_of(error: Points) -> Points:
+    """Confidence 0..1 in a frame whose expected error, in outline sizes, is ``error``."""
+    return np.asarray(1.0 / (1.0 + (error / TOLERANCE) ** 2))
+
+
+def expected_error(confidence: Points) -> Points:
+    """The expected error, in outline sizes, that `confidence_of` made a confidence of."""
+    return np.asarray(TOLERANCE * np.sqrt(1.0 / np.maximum(confidence, 1e-9) - 1.0))
 
 
 def fuse(model: RotoModel, evidence: SpanEvidence, reference: SpanReference) -> tuple[Points, Points]:

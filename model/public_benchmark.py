@@ -13,8 +13,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from model.candidates import SpanReference, span_evidence, with_smooth
+from model.candidates import span_evidence, with_smooth
 from model.curves import outline
+from model.draft import SpanReference
 from model.errors import PredictionError, WeightsError
 from model.evidence import SpanEvidence, column
 from model.frames import ArrayFrames

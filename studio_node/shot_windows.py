@@ -46,7 +46,7 @@ class CutRecipe:
     @property
     def text(self) -> str:
         """What a pack records of it: another text makes another pack."""
-        return f"windows/2 count={self.windows} gaps={self.gaps[0]}-{self.gaps[1]} samples={WINDOW_POINTS}"
+        return f"windows/3 count={self.windows} gaps={self.gaps[0]}-{self.gaps[1]} samples={WINDOW_POINTS}"
 
 
 def windows_of_shot(

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from model.candidates import span_evidence, span_reference, with_smooth
+from model.candidates import span_evidence, with_smooth
+from model.draft import span_reference
 from model.errors import ShapeError
 from model.evidence import CANDIDATES, column
 from model.frames import ArrayFrames

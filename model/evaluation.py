@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,9 @@ GAP_STRETCH_MAX: Final = 1.5
 """A clip too short for keys at the wanted distance, within this factor, is left out."""
 ALL: Final = "all"
 Masks = Callable[[int], NDArray[np.bool_] | None]
+KeyRule = Literal["worst", "suggested", "halving"]
+"""Where a played artist sets the next key: on the worst frame, as only hindsight knows; where the method suggests it;
+halfway between the two neighbouring keys that are farthest apart."""
 
 
 @dataclass(frozen=True)
@@ -193,15 +196,21 @@ def groups_of(scores: Sequence[MethodScore]) -> list[str]:
 
 
 def keys_needed(
-    clip: EvaluationClip, method: OutlineMethod, *, tolerance_px: float, tolerance_percent: float = 0.0
+    clip: EvaluationClip,
+    method: OutlineMethod,
+    *,
+    tolerance_px: float,
+    tolerance_percent: float = 0.0,
+    rule: KeyRule = "worst",
 ) -> NDArray[np.int64]:
-    """Play the artist: keys on the first and last frame, then one on the worst frame until all are within tolerance.
+    """Play the artist: keys on the first and last frame, then one more until all frames are within tolerance.
 
     Args:
         clip: with its truth; masks are not looked at.
         method: asked again after every key.
         tolerance_px: mean outline distance that is allowed, plate pixels.
         tolerance_percent: the same in percent of the outline's size; the larger of both counts.
+        rule: where the next key goes.
 
     Returns:
         Rows of all keys, the first and last included.
@@ -223,8 +232,18 @@ def keys_needed(
                 excess[row] = outline_distance_px(found.points[row], clip.outline[row]) / allowed[row]
         if excess.max() <= 1:
             break
-        keys = sorted([*keys, int(excess.argmax())])
+        keys = sorted([*keys, _next_key(rule, keys, excess, found.next_key, clip.frames.first_frame)])
     return np.array(keys)
+
+
+def _next_key(rule: KeyRule, keys: list[int], excess: Points, suggested: int | None, first_frame: int) -> int:
+    """The row that gets the next key."""
+    if rule == "suggested" and suggested is not None:
+        return suggested - first_frame
+    if rule == "halving":
+        left = int(np.diff(keys).argmax())
+        return (keys[left] + keys[left + 1]) // 2
+    return int(excess.argmax())
 
 
 def _chosen(scores: Sequence[MethodScore], group: str, gap: int) -> list[MethodScore]:

@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING
 from federation.cli.output import progress, table
 
 if TYPE_CHECKING:
-    from model.evaluation import EvaluationClip, MethodScore
+    from model.evaluation import EvaluationClip, KeyRule, MethodScore
     from model.network import RotoModel
     from model.predict import OutlineMethod
+    from model.reliability import Reliability
 
 CASES = "procedural"
 GAPS = (5, 10, 20)
+RULES: tuple[KeyRule, ...] = ("suggested", "halving")
+"""Ways to choose the next key that need no hindsight."""
 
 
 @dataclass(frozen=True)
@@ -69,13 +72,19 @@ def measure_clips(
 
 
 def count_keys(
-    measured: Measured, methods: Mapping[str, OutlineMethod], *, pixels: float, percent: float
+    measured: Measured,
+    methods: Mapping[str, OutlineMethod],
+    *,
+    pixels: float,
+    percent: float,
+    suggesting: Sequence[str] = (),
 ) -> dict[str, dict[str, int]]:
-    """Per measured clip and method: the keys that an artist adds to the first and the last one.
+    """Per measured clip and method: the keys that an artist adds to the first and the last one, on the worst frames.
 
     Args:
         measured: the clips.
         methods: by name.
+        suggesting: methods that are also counted with keys where they suggest them, and halfway between keys.
         pixels: what a frame's outline may be off on average.
         percent: the same in percent of its size; the larger of both counts.
     """
@@ -88,6 +97,14 @@ def count_keys(
             method: len(keys_needed(clip, place, tolerance_px=pixels, tolerance_percent=percent)) - 2
             for method, place in methods.items()
         }
+        counts[name] |= {
+            f"{method}, {rule}": len(
+                keys_needed(clip, methods[method], tolerance_px=pixels, tolerance_percent=percent, rule=rule)
+            )
+            - 2
+            for method in suggesting
+            for rule in RULES
+        }
     return counts
 
 
@@ -98,6 +115,32 @@ def keys_text(counts: Mapping[str, Mapping[str, int]], classical: Sequence[str])
     rows = [[clip, *own.values()] for clip, own in found.items()]
     sums = [sum(own[name] for own in found.values()) for name in names]
     return table(["keys added", *names], [*rows, ["in all", *sums]])
+
+
+def reliability_text(found: Sequence[Reliability]) -> str:
+    """Whether the confidence orders the frames, and whether errors are as large as it says: a table of each."""
+    orders = [
+        [one.gap, f"{one.within_spans:.3f}", f"{one.time_alone:.3f}", f"{one.over_frames:.3f}"]
+        for one in found
+    ]
+    bands = [
+        [
+            one.gap,
+            band.frames,
+            f"{band.expected:.2f}",
+            f"{band.found:.2f}",
+            f"{band.within:.0%}",
+            f"{band.within_twice:.0%}",
+        ]
+        for one in found
+        for band in one.bands
+    ]
+    return "\n\n".join(
+        [
+            table(["confidence: gap", "rank in spans", "by time alone", "rank over frames"], orders),
+            table(["gap", "frames", "expected %", "found %", "within", "within twice"], bands),
+        ]
+    )
 
 
 def models_as_methods(models: Mapping[str, RotoModel]) -> dict[str, OutlineMethod]:

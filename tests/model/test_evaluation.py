@@ -1,5 +1,7 @@
 """Measuring on clips: keys spread, frames between scored, pairs compared, the artist played."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -106,6 +108,17 @@ def test_the_played_artist_sets_keys_until_all_frames_are_near_enough(clip):
         keys_needed(
             EvaluationClip("still", "x", clip.frames, clip.outline[:1]), perfect(clip), tolerance_px=1
         )
+
+
+def test_the_next_key_goes_where_the_rule_says(clip):
+    def only_frame_2_is_off(frames, key_frames, key_points, progress=None, *, interpolation=None):
+        found = perfect(clip)(frames, key_frames, key_points)
+        found.points[2, :, 0] += 0.0 if 9 in key_frames else 3.0
+        return replace(found, next_key=9 if 10 in key_frames else 10)
+
+    rules = {"worst": [0, 2, 8], "suggested": [0, 2, 3, 8], "halving": [0, 2, 4, 8]}
+    for rule, keys in rules.items():
+        assert keys_needed(clip, only_frame_2_is_off, tolerance_px=0.5, rule=rule).tolist() == keys
 
 
 def test_hard_cases_are_the_same_whatever_their_number_and_unlike_each_other():

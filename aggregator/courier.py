@@ -66,9 +66,15 @@ class Pace:
     """How often the loop looks, in seconds.
 
     Attributes:
-        poll_s: between two looks for replies.
+        poll_s: between two looks for replies, right after something came in or went out.
+        poll_max_s: between two looks, where nothing has happened for long: a tenth of the time since, at most this.
         roster_s: between two looks at who is online.
     """
 
-    poll_s: float = 0.3
+    poll_s: float = 0.1
+    poll_max_s: float = 1.0
     roster_s: float = 2.0
+
+    def pause_s(self, idle_s: float) -> float:
+        """Return how long to wait before the next look, ``idle_s`` after something happened."""
+        return max(self.poll_s, min(self.poll_max_s, idle_s / 10))

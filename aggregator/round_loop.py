@@ -92,7 +92,7 @@ class _Round:
         self._base = self._read_base()
         self._record, self._stored = self._resumed_record()
         self._decided: PackedWeights | None = None
-        self._roster_at = float("-inf")
+        self._roster_at, self._moved_at = float("-inf"), self._clock.now()
         self._trouble = ""
 
     def run(self) -> RoundRecord:
@@ -102,7 +102,7 @@ class _Round:
                 self._look()
                 self._keep()
                 if not self._state.phase.is_over:
-                    self._clock.sleep(self._campaign.pace.poll_s)
+                    self._clock.sleep(self._campaign.pace.pause_s(self._clock.now() - self._moved_at))
             if self._state.phase is Phase.CLOSED:
                 self._write_weights()
         except FedrotoError as error:
@@ -302,6 +302,7 @@ class _Round:
         record = replace(self._record, state=replace(self._state, nodes=()))
         if record == self._stored:
             return
+        self._moved_at = self._clock.now()
         self._store.write_record(record)
         ended = record.state.phase.is_over and (self._stored is None or not self._stored.state.phase.is_over)
         self._stored = record

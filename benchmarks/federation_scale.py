@@ -3,14 +3,14 @@
 From the project's root::
 
     python -m benchmarks.federation_scale --studios 3 10 30 --megabytes 1 --rounds 5
-    python -m benchmarks.federation_scale --studios 3 10 --megabytes 16 --rounds 3
+    python -m benchmarks.federation_scale --studios 3 10 --megabytes 50 --rounds 3
 
 The coordinator is the product's own: ``fedroto coordinator serve`` and a campaign, each in its own processes. Studios
 are light nodes, threads of one process: the product's Fleet connection and signature around an update that is drawn
 once, so a round is nothing but overhead. A relay in front of the fleet proxy counts bytes as they are on the wire, TLS
 included. The campaign is of mode research, which these nodes do not refuse; its weights are of any size.
 
-``PARAMETERS_MAX`` bounds a plan's trained weights to 16 MB, so that is the largest size here.
+``PARAMETERS_MAX`` bounds a plan's trained weights to 56 MB, so that is the largest size here.
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ from federation.plan import RoundInstruction
 from federation.records import read_request, reply_records
 from federation.set_up import load_kit
 from federation.update_signature import UpdateSubject, sign_update
+from studio_node.uplink import POLL_MIN_S
 
 TICKS = os.sysconf("SC_CLK_TCK")
 CAMPAIGN = """
@@ -174,7 +175,7 @@ class LightNode:
                     continue
             except FedrotoError:
                 pass
-            self.stop.wait(0.25)
+            self.stop.wait(POLL_MIN_S)
         self._connection.close()
 
     def _reply(self, message: Message) -> Any:

@@ -109,7 +109,12 @@ class SignedUpdate:
 
 def encode_request(request: TrainRequest) -> bytes:
     """Write a request as one frame."""
-    return b"".join(_frame(_REQUEST, [request.plan, request.instruction, packed_bytes(request.weights)]))
+    return b"".join(request_parts(request))
+
+
+def request_parts(request: TrainRequest) -> list[bytes | memoryview]:
+    """Return the parts that a request's frame is made of, in order; the weights are not copied."""
+    return _frame(_REQUEST, [request.plan, request.instruction, packed_bytes(request.weights)])
 
 
 def encode_reply(reply: TrainReply) -> bytes:

@@ -39,7 +39,7 @@ from federation.set_up import load_kit
 from federation.update_signature import UpdateSubject, sign_update
 from studio_node.client_app import RUNNER_SOCKET, app, seconds_left
 
-POLL_MIN_S, POLL_MAX_S = 0.25, 2.0
+POLL_MIN_S, POLL_MAX_S = 0.1, 2.0
 BACKOFF_FIRST_S, BACKOFF_MAX_S = 0.5, 5.0
 APP_POLL_S = 0.2
 

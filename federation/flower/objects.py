@@ -1,29 +1,26 @@
 """A Flower message to and from the objects that Flower moves one request each.
 
-A message is a tree of objects named by the SHA-256 of their bytes: the message, its RecordDict, its records, each
-array and each chunk of an array. Every object is one request down and one up, which is why the model travels as one
-packed array (six objects in all).
+A message is a tree of objects named by the SHA-256 of their bytes: the message, its RecordDict and its records. Every
+object is one request down and one up, which is why the model travels as bytes in few records (``federation.records``)
+and not as an array, which would be three objects more.
 """
 
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from flwr.app import Array, Message
+from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.app.message import remove_content_from_message
-from flwr.app.message.arraychunk import ArrayChunk
 from flwr.common.serde import message_to_proto
 from flwr.proto.message_pb2 import Message as MessageProto
 from flwr.proto.message_pb2 import ObjectTree
 from flwr.supercore.inflatable.inflatable_object import (
     InflatableObject,
     get_all_nested_objects,
-    get_object_body,
     get_object_head_values_from_object_content,
     get_object_id,
     get_object_tree,
@@ -39,12 +36,13 @@ from flwr.supercore.inflatable.inflatable_utils import (
 from federation.errors import MessageError
 from federation.messages import PACKED_BYTES_MAX
 
-OBJECTS_MAX = 32
-"""Objects of one message; ours have 6, plus one for every 5 MB of weights."""
+KINDS = frozenset(kind.__qualname__ for kind in (Message, RecordDict, ConfigRecord))
+OBJECTS_MAX = 24
+"""Objects of one message; ours have two and one for every 4 MiB of the frame (``federation.records``)."""
 MESSAGE_BYTES_MAX = PACKED_BYTES_MAX + 3 * (1 << 20)
 """Bytes of all objects of one message: the weights, the signed plan and instruction, and their frames."""
 REQUESTS_AT_ONCE, LARGE_AT_ONCE = 4, 2
-"""Objects of a message under way at once; those of a large one have 5 MB and take several times that on their way."""
+"""Objects of a message under way at once; those of a large one have 4 MiB and take several times that on their way."""
 
 
 @dataclass(frozen=True)
@@ -96,8 +94,8 @@ def take_apart(message: Message) -> OutgoingMessage:
 class IncomingMessage:
     """An announced message whose objects are being fetched; what has been fetched is kept between attempts.
 
-    Objects wait in a spool, not in memory, and an array is put together from them in place: of many messages that
-    come in side by side only the one that is built takes memory, and that one model's worth.
+    Objects wait in a spool, not in memory: of many messages that come in side by side only the one that is built takes
+    memory.
     """
 
     def __init__(self, proto: MessageProto, tree: ObjectTree, spool: BinaryIO | None = None) -> None:
@@ -185,30 +183,18 @@ class IncomingMessage:
         return self._spool.read(length)
 
     def _inflated(self, name: str, done: dict[str, InflatableObject]) -> InflatableObject:
-        """Build an object and what it is made of, as Flower's ``inflate_object_from_contents`` does."""
+        """Build an object and what it is made of, as Flower's ``inflate_object_from_contents`` does.
+
+        Of kinds of objects only those that our messages have: an array, say, may name one chunk a million times.
+        """
         if name not in done:
             content = self._content(name)
             kind, children, _ = get_object_head_values_from_object_content(content)
-            if kind == Array.__qualname__:
-                done[name] = self._array(content, children)
-            else:
-                parts = {child: self._inflated(child, done) for child in children}
-                done[name] = inflatable_class_registry[kind].inflate(content, children=parts)
+            if kind not in KINDS:
+                raise MessageError("the message holds an object of another kind than ours do")
+            parts = {child: self._inflated(child, done) for child in children}
+            done[name] = inflatable_class_registry[kind].inflate(content, children=parts)
         return done[name]
-
-    def _array(self, content: bytes, chunks: list[str]) -> Array:
-        """Build an array from its chunks, one at a time.
-
-        An array may name a chunk many times; what it would come to is bounded before anything is allocated.
-        """
-        fields = json.loads(get_object_body(content, Array))
-        names = [chunks[index] for index in fields["arraychunk_ids"]]
-        if sum(self._places[name][1] for name in names) > MESSAGE_BYTES_MAX:
-            raise MessageError(f"an array of the message would have more than {MESSAGE_BYTES_MAX} bytes")
-        data = io.BytesIO()  # hands out its bytes without a copy
-        for name in names:
-            data.write(get_object_body(self._content(name), ArrayChunk))
-        return Array(fields["dtype"], tuple(fields["shape"]), fields["stype"], data.getvalue())
 
 
 def _at_once(names: list[str]) -> int:

@@ -117,7 +117,7 @@ def with_extra_key(update):
 
 def with_float64(update):
     records = reply_records(update)
-    records["update"] = ArrayRecord({"packed": Array(update.update.astype(np.float64))})
+    records["0"] = ArrayRecord({"piece": Array(update.update.astype(np.float64))})
     return records
 
 

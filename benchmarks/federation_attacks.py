@@ -2,7 +2,11 @@
 
 From the project's root::
 
-    python -m benchmarks.federation_attacks SCRATCH > attacks.jsonl
+    python -m benchmarks.federation_attacks SCRATCH --seed 1 > attacks.jsonl
+    python -m benchmarks.federation_attacks SCRATCH --upload
+
+Rows of the coarsest attacks also say whether the public benchmark after the round would roll it back
+(``aggregator.round_check``).
 
 Every update passes the coordinator's own validation first and is aggregated by its own rules; liars know the rule, the
 bounds and all honest updates, and lie as far as the norm bound allows. Shots, liars and Poisson sampling follow from
@@ -33,24 +37,34 @@ import safetensors.numpy
 import torch
 
 from aggregator.aggregation import Contribution, apply_mean
+from aggregator.public_measure import PublicMeasure
 from aggregator.robust_rules import aggregate
+from aggregator.round_check import RoundCheck
 from aggregator.validation import Expectation, inspect_update
 from benchmarks.federation_defaults import KINDS, Score, base_fusion, scores, summary
-from federation.plan import STUDIOS_MIN, LedgerHead, UpdateBounds
+from federation.config import PlanDefaults
+from federation.model_spec import base_model_spec
+from federation.plan import STUDIOS_MIN, LedgerHead, UpdateBounds, byte_grid
+from federation.update_steps import values_of
 from model.losses import window_loss
 from model.network import Fusion, RotoModel
 from model.pretrain import shot_windows
 from model.procedural import make_shot
-from model.weights import unpack
+from model.weights import base_path, load, unpack
 from model.windows import Window
 from studio_node.noise import gaussian
 from studio_node.private_training import bounded_update
 
 SHOTS, HELD_OUT, SHOTS_PER_STUDIO, WINDOWS, FRAMES = 8, 3, 8, 2, 13
 """Of each kind in the pool, of each kind held out, of each studio, per shape, per shot."""
-ROUNDS, STEPS, SAMPLE_RATE, CLIP, DENOMINATOR = 1, 5, 0.25, 1.0, 25.0
-LEARNING_RATE, NOISE, BOUNDS = 0.03, 2.0, UpdateBounds(norm_max=2.0, grid=2.0**-20)
-"""The plan's defaults."""
+ROUNDS, PLAN = 1, PlanDefaults()
+STEPS, SAMPLE_RATE, CLIP, DENOMINATOR = PLAN.steps_per_round, PLAN.sample_rate, PLAN.max_grad_norm, 25.0
+LEARNING_RATE, NOISE, BOUNDS = (
+    PLAN.learning_rate,
+    PLAN.noise_multiplier,
+    UpdateBounds(norm_max=PLAN.norm_max, grid=PLAN.grid),
+)
+"""The plan's defaults, and the denominator of tier s."""
 BATCH_WITHOUT_NOISE = SAMPLE_RATE * SHOTS_PER_STUDIO
 SIZES = ((3, 1), (5, 1), (10, 3), (30, 10))  # studios, liars
 TARGET_KIND, SHIFT = "swift", 0.1  # the backdoor: outlines of this kind off by a tenth of their size
@@ -68,13 +82,22 @@ def main() -> None:
     parser.add_argument(
         "--exact", action="store_true", help="only: the mean with gradients taken in each round"
     )
+    parser.add_argument(
+        "--upload", action="store_true", help="only: values of one byte against float32, honest studios"
+    )
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     started = time.process_time()
     matrix = Matrix(arguments.work, arguments.seed)
     print(json.dumps({"seed": arguments.seed, "base": matrix.measure(matrix.base)}), flush=True)
-    for row in map(matrix.exact, (3, 10)) if arguments.exact else matrix.rows():
+    if arguments.upload:
+        rows = matrix.upload()
+    elif arguments.exact:
+        rows = map(matrix.exact, (3, 10))
+    else:
+        rows = matrix.rows()
+    for row in rows:
         print(json.dumps(row | {"cpu_s": round(time.process_time() - started)}), flush=True)
 
 
@@ -89,6 +112,31 @@ class Matrix:
         self.held_out = {kind: made[:HELD_OUT] for kind, made in shots.items()}
         self.gradients = _clipped_gradients(self.fusion, self.base, self.pool)
         self.backdoor = self._backdoor(shots[TARGET_KIND][HELD_OUT:])
+        tensors = load(base_path()).tensors
+        self.check = RoundCheck(
+            PublicMeasure(work, base_model_spec(tensors), lambda: tensors, lambda line: None)
+        )
+
+    def upload(self, repeats: int = 5) -> Iterator[dict[str, Any]]:
+        """The same honest movements sent as float32 and as one byte a value: bytes, and what the mean is worth."""
+        byte = UpdateBounds(
+            norm_max=BOUNDS.norm_max, grid=byte_grid(BOUNDS.norm_max, self.base.size), value_bits=8
+        )
+        zero = np.zeros(self.base.size, np.float32)
+        for studios, _ in SIZES:
+            for noisy in (False, True):
+                for _ in range(repeats):
+                    deal = [
+                        self.rng.choice(len(self.pool), SHOTS_PER_STUDIO, replace=False)
+                        for _ in range(studios)
+                    ]
+                    moved = [self._moved(shots, self.gradients, noisy).astype(np.float32) for shots in deal]
+                    row: dict[str, Any] = {"studios": studios, "noise": noisy}
+                    for name, bounds in (("float32", BOUNDS), ("byte", byte)):
+                        sent = [bounded_update(one, zero, bounds) for one in moved]
+                        mean = np.mean([values_of(one, bounds) for one in sent], axis=0)
+                        row[name] = self.measure(apply_mean(self.base, mean)) | {"bytes": sent[0].nbytes}
+                    yield row
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """Every combination, one row each."""
@@ -113,7 +161,7 @@ class Matrix:
                             "attack": name,
                             "rule": rule,
                         }
-                        yield row | self._run(lied, rule)
+                        yield row | self._run(lied, rule, checked=name in CHECKED)
 
     def exact(self, studios: int) -> dict[str, Any]:
         """The mean without liars or noise over four rounds: gradients taken anew in each against those of the base."""
@@ -139,7 +187,7 @@ class Matrix:
         clean = [score for kind, some in found.items() if kind != TARGET_KIND for score in some]
         return summary(clean) | {"target": summary(found[TARGET_KIND])["across"]}
 
-    def _run(self, rounds: Sequence[Sequence[Vector]], rule: Any) -> dict[str, Any]:
+    def _run(self, rounds: Sequence[Sequence[Vector]], rule: Any, *, checked: bool) -> dict[str, Any]:
         weights, dropped = self.base, 0
         expected = Expectation("0" * 64, self.base.size, BOUNDS)
         for updates in rounds:
@@ -150,10 +198,17 @@ class Matrix:
                 return {"dropped": dropped, "degraded": True}
             moved = aggregate(rule, given, parameters=self.base.size, norm_max=BOUNDS.norm_max)
             weights = apply_mean(weights, moved)
-        return {"dropped": dropped} | self.measure(weights)
+        found = {"dropped": dropped} | self.measure(weights)
+        if checked:
+            found["rolled_back"] = self.check.judge(self.base, self.base, weights).rolled_back
+        return found
 
     def _honest(self, shots: Sequence[int], gradients: Any, noisy: bool) -> Vector:
-        """One round's update of a studio; without noise the sum is divided by the batch that is drawn on average."""
+        """One round's update of a studio."""
+        return _bounded(self._moved(shots, gradients, noisy))
+
+    def _moved(self, shots: Sequence[int], gradients: Any, noisy: bool) -> npt.NDArray[np.float64]:
+        """One round's movement; without noise the sum is divided by the batch that is drawn on average."""
         moved = np.zeros(self.base.size)
         for _ in range(STEPS):
             drawn = [int(shot) for shot in shots if self.rng.random() < SAMPLE_RATE]
@@ -164,7 +219,7 @@ class Matrix:
         if noisy:  # all steps' noise in one draw
             drawn_noise = gaussian(self.base.size, NOISE * CLIP * math.sqrt(STEPS), BOUNDS.grid)
             moved -= LEARNING_RATE * drawn_noise / DENOMINATOR
-        return _bounded(moved)
+        return moved
 
     def _backdoor(self, shots: Sequence[Sequence[Window]]) -> Vector:
         """The update that pulls outlines of one kind off their place and leaves the others where they are."""
@@ -276,6 +331,8 @@ ATTACKS: dict[str, Attack] = {
 
 DROPPED = frozenset({"NaN", "infinite", "times 1e6"})
 """Never reach a rule: one run each shows it."""
+CHECKED = frozenset({"none", "sign flip", "backdoor"})
+"""Attacks whose weights the public benchmark is asked about, which takes seconds each."""
 
 
 if __name__ == "__main__":

@@ -102,7 +102,7 @@ class _Round:
                 self._look()
                 self._keep()
                 if not self._state.phase.is_over:
-                    self._clock.sleep(self._campaign.pace.pause_s(self._clock.now() - self._moved_at))
+                    self._clock.sleep(self._pause_s())
             if self._state.phase is Phase.CLOSED:
                 self._write_weights()
         except FedrotoError as error:
@@ -112,6 +112,10 @@ class _Round:
     @property
     def _state(self) -> RoundState:
         return self._record.state
+
+    def _pause_s(self) -> float:
+        now, pace = self._clock.now(), self._campaign.pace
+        return min(pace.pause_s(now - self._moved_at), max(self._state.deadline_at - now, pace.poll_s))
 
     # Beginning, and going on
 

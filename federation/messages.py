@@ -2,7 +2,7 @@
 
 The runner (which reads plates and has no network) and the uplink (which has the network and cannot read plates)
 exchange exactly these: one :class:`TrainRequest` in, one :class:`TrainUpdate` or :class:`TrainRefusal` out. The same
-fields cross the wire as Flower records (``federation.records``). A frame is
+frame crosses the wire (``federation.records``). A frame is
 
     magic "FRTO" | kind u8 | count u8 | count x length u32 | parts
 

@@ -14,7 +14,7 @@ Whether the values make sense (finite, norm, the right length) is for the reader
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from flwr.app import ConfigRecord, RecordDict
@@ -69,21 +69,27 @@ def read_reply(records: RecordDict) -> TrainReply | SignedUpdate:
 
 
 def _records(parts: Iterable[bytes | memoryview], beside: Mapping[str, bytes] | None = None) -> RecordDict:
-    pieces = [bytearray()]
+    records = RecordDict()
+    for number, piece in enumerate(_pieces(parts)):
+        fields: dict[str, Any] = {_PIECE: piece} | (dict(beside or {}) if number == 0 else {})
+        records[str(number)] = ConfigRecord(fields)
+    return records
+
+
+def _pieces(parts: Iterable[bytes | memoryview]) -> Iterator[bytes]:
+    """Cut what the parts make together into pieces, the last one shorter."""
+    piece = bytearray()
     for part in parts:
         rest = memoryview(part)
         while rest:
-            if len(pieces[-1]) == PIECE_BYTES:
-                pieces.append(bytearray())
-            room = PIECE_BYTES - len(pieces[-1])
-            pieces[-1] += rest[:room]
+            room = PIECE_BYTES - len(piece)
+            piece += rest[:room]
             rest = rest[room:]
-    records = RecordDict()
-    for number, piece in enumerate(pieces):
-        records[str(number)] = ConfigRecord(
-            {_PIECE: bytes(piece)} | dict(beside or {} if number == 0 else {})
-        )
-    return records
+            if len(piece) == PIECE_BYTES:
+                yield bytes(piece)
+                piece.clear()
+    if piece:
+        yield bytes(piece)
 
 
 class _Frame:

@@ -33,7 +33,8 @@ class EgressPreview:
 
     Attributes:
         stored: the updates on disk.
-        form: fields of any update of the installed network, here of zeros; every update has this size.
+        form: fields of any update of the installed network, here of zeros; every update has this size, its array a
+            quarter of it where the signed plan says ``value_bits`` 8.
         form_bytes: that size.
     """
 

@@ -91,7 +91,7 @@ def join(
         as_json,
         lambda done: (
             f"{done['studio']} joined {done['federation']} at {done['fleet_address']}, size tier {done['size_tier']}\n"
-            "what leaves this building: one noised float32 array of weight differences a round, the plan's id, "
+            "what leaves this building: one noised array of weight differences a round, the plan's id, "
             "the ledger's head and a signature over them; nothing else\n"
             "see it: fedroto egress preview, fedroto egress log"
         ),

@@ -39,6 +39,7 @@ class Desk:
     Attributes:
         session: the document and its past.
         courses: what is drawn, by shape number.
+        focus: the frame that the artist looks at.
     """
 
     def __init__(
@@ -61,7 +62,7 @@ class Desk:
         """
         self.shot, self.session, self.source = shot, session, source
         self._store, self._predictor = store, predictor
-        self._focus, self._focus_shape = shot.first_frame, 0
+        self.focus, self._focus_shape = shot.first_frame, 0
         self._gesture: gestures.Gesture | None = None
         self.courses: dict[int, Course] = {}
         self._wishes: dict[int, tuple[DeskShape, list[Wish]]] = {}
@@ -164,7 +165,7 @@ class Desk:
                 wishes += self._wishes_of(one)
 
         def urgency(wish: Wish) -> tuple[bool, int]:
-            away = max(wish.first - self._focus, self._focus - wish.last, 0)
+            away = max(wish.first - self.focus, self.focus - wish.last, 0)
             return wish.shape_id != self._focus_shape, away
 
         self._predictor.want(sorted(wishes, key=urgency))
@@ -204,8 +205,7 @@ class Desk:
     # -- actions -----------------------------------------------------------------------------------------------
 
     def _look(self, head: dict[str, Any], numbers: FloatArray) -> tuple[list[bytes], list[bytes]]:
-        self._focus = self._frame(head)
-        self._focus_shape = int(head.get("shape") or 0)
+        self.focus, self._focus_shape = self._frame(head), number(head, "shape")
         self._wish()
         return [], []
 

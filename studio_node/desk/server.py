@@ -19,6 +19,7 @@ from federation.pages.serving import PAGE, Guarded, page_files
 from model.errors import ModelError
 from studio_node.desk.desk import Desk
 from studio_node.desk.exports import Export, export_mattes, export_shapes
+from studio_node.desk.heads import shape_ids
 from studio_node.desk.proxies import Proxies
 from studio_node.desk.wire import decode, encode
 
@@ -115,8 +116,7 @@ def desk_app(desk: Desk, proxies: Proxies, secret: Secret, exports: Path, name: 
 
         kind: Any = head.get("format")
         try:
-            chosen = head.get("shapes")
-            drawn = desk.drawn(chosen if isinstance(chosen, list) and chosen else None)
+            drawn = desk.drawn(shape_ids(head) if "shapes" in head else None)
             if kind in ("png", "exr"):
                 done: Export = await asyncio.to_thread(export_mattes, drawn, exports, name, kind, progress)
             else:
@@ -152,9 +152,8 @@ def desk_app(desk: Desk, proxies: Proxies, secret: Secret, exports: Path, name: 
                         tasks.add(task)
                         task.add_done_callback(tasks.discard)
                         continue
-                    if head["op"] == "look":
-                        proxies.look_at(int(head.get("frame", 0)))
                     replies, news = desk.handle(head, numbers)
+                    proxies.look_at(desk.focus)
                     await pages.send(socket, replies)
                     await pages.tell_all(news)
 

@@ -12,7 +12,7 @@ from model.network import Fusion, RotoModel
 from model.pictures import Pictures
 from model.shapes import Shape
 from studio_node.desk.course import FrameState
-from studio_node.desk.desk import Desk
+from studio_node.desk.desk import _ACTIONS, Desk
 from studio_node.desk.document import DeskShape, Document
 from studio_node.desk.messages import Shot
 from studio_node.desk.predictor import Predictor
@@ -344,3 +344,49 @@ def test_feather_grows_outwards_on_one_frame_and_goes_away_again(page):
     page.ask("undo")
     page.ask("undo")
     assert page.one().shape.feather is None
+
+
+FIELDS = [
+    *[
+        "frame",
+        "to",
+        "first",
+        "last",
+        "shape",
+        "shapes",
+        "parts",
+        "part",
+        "gesture",
+        "drop",
+        "exact",
+        "ripple",
+    ],
+    *[
+        "what",
+        "name",
+        "layer",
+        "life",
+        "visible",
+        "shown",
+        "locked",
+        "kind",
+        "closed",
+        "method",
+        "undo",
+        "id",
+    ],
+]
+JUNK = [
+    *[None, True, -1, 0, 1, 5, 10**12, 1.5, "", "x" * 5000, "\0", [], [1], [[1]], [None], {}, {"shape": 1}],
+    *[[{"shape": 1, "points": points}] for points in (None, [0], [99], [-1], "all", [[0]], [True])],
+]
+
+
+def test_nonsense_in_any_field_is_answered_and_never_an_error(page):
+    rng = np.random.default_rng(1)
+    known = {"shapes": [1], "parts": [{"shape": 1, "points": [0]}], "frame": 5, "gesture": 1, "part": 1}
+    for turn in range(1500):
+        op = str(rng.choice([*_ACTIONS, "dance"]))
+        spoilt = {name: JUNK[rng.integers(len(JUNK))] for name in rng.choice(FIELDS, 3, replace=False)}
+        numbers = [np.zeros(0), np.zeros(2), np.ones(6), np.full(18, 1e4)][turn % 4]
+        page.ask(op, numbers, **(known | spoilt))

@@ -140,6 +140,9 @@ def test_a_malformed_message_is_answered_and_a_huge_one_ends_the_line(desk):
         told(socket, "state")
         socket.send(b"\xff\xff\xff\xff")
         assert told(socket, "refused")[0]["text"]
+        for junk in ({"op": "look", "frame": "here"}, {"op": "export", "format": "nk", "shapes": [[1]]}):
+            socket.send(encode(junk))
+            assert told(socket, "refused")[0]["text"]
         socket.send(b"\0" * (1 << 23))
         with pytest.raises(ConnectionClosed):
             drain(socket)

@@ -16,6 +16,7 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +27,8 @@ from federation.errors import RoundError
 from federation.messages import PackedWeights
 
 Mean = npt.NDArray[np.float32]  # [P]
+GROUP_MIN: Final = 3
+"""Of fewer studios no mean is shown to people: of a mean of two each of the two could subtract its own."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Runs a whole campaign: the signed plan, its rounds in order, and the candidate at the end.
+"""Runs a whole campaign: the signed plan, its rounds in order, the question for gains, and the candidate at the end.
 
 Starting a campaign that is there already goes on with it, whatever stopped it: finished rounds are left alone, a
 round that was decided is finished with the same updates, an open one keeps its deadline, and a degraded or failed one
@@ -20,6 +20,7 @@ from pydantic import TypeAdapter, ValidationError
 from aggregator.campaign_result import CampaignResult, RoundOutcome, epsilon_by_tier
 from aggregator.courier import Clock, Courier, Pace
 from aggregator.enrolment import Enrolment
+from aggregator.gain_round import is_gain_open, run_gain_round
 from aggregator.plan_builder import Setting, build_plan, require_same_settings
 from aggregator.progress import CampaignProgress
 from aggregator.round_check import Measure, RoundCheck
@@ -128,7 +129,7 @@ def run_campaign(
         plan, document = _signed_plan(home, request, store, enrolment, plan_key, now=int(clock.now()))
         told = stack.enter_context(CampaignProgress(folder, now=clock.now, tell=progress))
         left = [number for number in range(1, plan.rounds + 1) if not _is_finished(store, number)]
-        if left:
+        if left or is_gain_open(store, plan):
             _require_unexpired(plan, clock)
             check = None if measure_factory is None else RoundCheck(measure_factory(plan, store.read_base))
             make = lambda: courier_factory(folder, bundle)  # noqa: E731
@@ -148,6 +149,7 @@ def run_campaign(
             )
             if _run_rounds(campaign, left):
                 left = []
+                run_gain_round(campaign)
                 with contextlib.suppress(FlowerError):  # the SuperLink ends a run that nobody tends by itself
                     courier.finish(completed=True)
         return _result(plan, store, told, complete=not left)

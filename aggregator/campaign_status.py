@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from aggregator.activity import Activity, newest_activity
+from aggregator.aggregation import GROUP_MIN
 from aggregator.campaign import CAMPAIGNS_FOLDER, LOCK_FILE
 from aggregator.database import reading
 from aggregator.progress import PROGRESS_FILE, ROUNDS_FILE
+from aggregator.round_report import FOUND_WORSE
 from aggregator.round_state import Phase, Standing, size_text
 from aggregator.round_store import PLAN_FILE
 from federation.documents import DOCUMENT_BYTES_MAX
@@ -62,9 +64,10 @@ class RoundLine:
         used_late: studios whose update of the round before came late and was used here.
         update_bytes: of the largest update of this round.
         bytes_in: of all updates accepted while it ran.
-        public_error: mean error of its weights on the public benchmark, where it is asked.
-        rolled_back: whether that was worse, and the last good weights stayed.
-        verdict: what the public benchmark said.
+        shown_error: mean error of its weights on the public benchmark; None where that was not asked or its mean is
+            over fewer than ``GROUP_MIN`` updates.
+        rolled_back: whether it was worse, and the last good weights stayed.
+        verdict: what the public benchmark said, without numbers of so few.
     """
 
     server_round: int
@@ -81,9 +84,15 @@ class RoundLine:
     opened_at: float
     deadline_at: float
     studios: tuple[StudioLine, ...]
-    public_error: float | None = None
+    shown_error: float | None = None
     rolled_back: bool = False
     verdict: str = ""
+
+    @property
+    def gain_sentence(self) -> str:
+        """Say how the question for gains goes, if this is the line of one."""
+        until = "" if Phase(self.phase).is_over else " so far"
+        return f"{len(self.returned)} of {self.named} studios shared their gain{until}"
 
     @property
     def sentence(self) -> str:
@@ -112,6 +121,7 @@ class CampaignStatus:
         state: "complete"; "running"; "degraded": it stopped below a quorum and waits to be run again; or "stopped":
             its process is gone, run it again to go on.
         rounds_planned: by the signed plan.
+        gain: where the question for gains stands, which comes after the last round; None before it.
         events: what happened last, oldest first.
         others: further campaigns in the same home.
         plan: the signed plan.
@@ -125,6 +135,7 @@ class CampaignStatus:
     quorum: int
     studios: int
     rounds: tuple[RoundLine, ...]
+    gain: RoundLine | None
     events: tuple[Activity, ...]
     others: tuple[str, ...]
     plan: TrainingPlan = field(repr=False)
@@ -155,16 +166,19 @@ def campaign_status(home: Path, campaign: str | None = None) -> CampaignStatus:
     plan_key = read_public_pem(read_bounded(CoordinatorHome(home).plan_key, KEY_FILE_BYTES_MAX))
     plan = TrainingPlan.verified(read_bounded(folder / PLAN_FILE, DOCUMENT_BYTES_MAX), plan_key)
     running = _is_held(folder / LOCK_FILE)
-    rounds = _read_rounds(folder / ROUNDS_FILE)
+    lines = _read_rounds(folder / ROUNDS_FILE)
+    rounds = tuple(one for one in lines if one.server_round <= plan.rounds)
+    gain = next((one for one in lines if one.server_round == plan.gain_round), None)
     return CampaignStatus(
         campaign=name,
         folder=folder,
         running=running,
-        state=_state(running, rounds, plan.rounds),
+        state=_state(running, rounds, gain, plan),
         rounds_planned=plan.rounds,
         quorum=plan.quorum,
         studios=len(plan.studios),
         rounds=rounds,
+        gain=gain,
         events=newest_activity(folder / PROGRESS_FILE, EVENTS_SHOWN),
         others=tuple(other for other in names if other != name),
         plan=plan,
@@ -183,9 +197,10 @@ def campaigns(home: Path) -> tuple[str, ...]:
 
 
 def _state(
-    running: bool, rounds: Sequence[RoundLine], planned: int
+    running: bool, rounds: Sequence[RoundLine], gain: RoundLine | None, plan: TrainingPlan
 ) -> Literal["complete", "running", "degraded", "stopped"]:
-    if len(rounds) == planned and all(one.phase == Phase.CLOSED for one in rounds):
+    asked = plan.gain is None or (gain is not None and Phase(gain.phase).is_over)
+    if asked and len(rounds) == plan.rounds and all(one.phase == Phase.CLOSED for one in rounds):
         return "complete"
     if running:
         return "running"
@@ -233,6 +248,8 @@ def _line(row: dict[str, Any], studios: Rows) -> RoundLine:
     is_over = Phase(row["phase"]).is_over
     own = [one for one in studios if one["staleness"] == 0]
     stale = [one for one in studios if one["staleness"] == 1]
+    returned, used_late = _named(own, Standing.ACCEPTED), _named(stale, Standing.ACCEPTED)
+    is_group = len({*returned, *used_late}) >= GROUP_MIN
     return RoundLine(
         server_round=row["server_round"],
         attempt=row["attempt"],
@@ -240,17 +257,17 @@ def _line(row: dict[str, Any], studios: Rows) -> RoundLine:
         reason=row["reason"],
         quorum=row["quorum"],
         named=row["named"],
-        returned=_named(own, Standing.ACCEPTED),
+        returned=returned,
         late=_named(own, Standing.ASKED) if is_over else (),
-        used_late=_named(stale, Standing.ACCEPTED),
+        used_late=used_late,
         update_bytes=max((one["bytes"] for one in own), default=0),
         bytes_in=row["bytes_in"],
         opened_at=row["opened_at"],
         deadline_at=row["deadline_at"],
         studios=tuple(_studio(one, is_over) for one in own),
-        public_error=row.get("public_error"),
+        shown_error=row.get("public_error") if is_group else None,
         rolled_back=bool(row.get("rolled_back")),
-        verdict=row.get("verdict") or "",
+        verdict=(row.get("verdict") or "") if is_group or not row.get("rolled_back") else FOUND_WORSE,
     )
 
 

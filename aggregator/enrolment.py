@@ -39,12 +39,19 @@ CREATE TABLE IF NOT EXISTS retired_keys (
     studio TEXT NOT NULL,
     retired_at INTEGER NOT NULL
 ) STRICT;
+CREATE TABLE IF NOT EXISTS budgets (
+    studio TEXT PRIMARY KEY,
+    epsilon_left REAL NOT NULL
+) STRICT;
 CREATE TRIGGER IF NOT EXISTS heads_go_forward BEFORE UPDATE OF head_sequence ON studios
     WHEN NEW.head_sequence < OLD.head_sequence
     BEGIN SELECT RAISE(ABORT, 'a ledger head never goes back'); END;
 """
 _NAME: Final = TypeAdapter(Name)
-_COLUMNS = "name, size_tier, public_key, state, changed_at, head_sequence, head_hash"
+_STUDIOS = (
+    "SELECT name, size_tier, public_key, state, changed_at, head_sequence, head_hash, epsilon_left FROM studios "
+    "LEFT JOIN budgets ON budgets.studio = studios.name"
+)
 
 
 class StudioState(StrEnum):
@@ -65,6 +72,7 @@ class EnrolledStudio:
         state: admitted or revoked.
         changed_at: when it was admitted, got its key or was revoked; seconds since the epoch.
         seen_head: newest ledger head in an accepted update, or None before the first.
+        epsilon_left: what that update said of its ledger, if it shares it.
     """
 
     name: str
@@ -73,6 +81,7 @@ class EnrolledStudio:
     state: StudioState
     changed_at: int
     seen_head: LedgerHead | None
+    epsilon_left: float | None = None
 
     @property
     def is_admitted(self) -> bool:
@@ -205,11 +214,16 @@ class Enrolment:
     def studios(self) -> tuple[EnrolledStudio, ...]:
         """Return all studios ever admitted, by name."""
         with database_errors(self._path):
-            rows = self._connection.execute(f"SELECT {_COLUMNS} FROM studios ORDER BY name").fetchall()  # noqa: S608
+            rows = self._connection.execute(f"{_STUDIOS} ORDER BY name").fetchall()
         return tuple(_studio(row) for row in rows)
 
-    def record_head(self, name: str, head: LedgerHead) -> None:
-        """Keep a ledger head that came with an accepted update; an older one than the one kept changes nothing.
+    def record_head(self, name: str, head: LedgerHead, epsilon_left: float | None = None) -> None:
+        """Keep what came with an accepted update of a studio's ledger; an older one than the one kept changes nothing.
+
+        Args:
+            name: the studio's.
+            head: newest record.
+            epsilon_left: what is left of its budget; None forgets what it said before.
 
         Raises:
             IdentityError: no such studio.
@@ -223,13 +237,13 @@ class Enrolment:
                 "UPDATE studios SET head_sequence = ?, head_hash = ? WHERE name = ?",
                 (head.sequence, head.hash, name),
             )
+            self._connection.execute("DELETE FROM budgets WHERE studio = ?", (name,))
+            if epsilon_left is not None:
+                self._connection.execute("INSERT INTO budgets VALUES (?, ?)", (name, epsilon_left))
 
     def _find(self, name: str) -> EnrolledStudio | None:
         with database_errors(self._path):
-            row = self._connection.execute(
-                f"SELECT {_COLUMNS} FROM studios WHERE name = ?",  # noqa: S608
-                (name,),
-            ).fetchone()
+            row = self._connection.execute(f"{_STUDIOS} WHERE name = ?", (name,)).fetchone()
         return None if row is None else _studio(row)
 
     def _admitted(self, name: str) -> EnrolledStudio:
@@ -274,14 +288,16 @@ def enrolled_studios(home: Path) -> tuple[EnrolledStudio, ...]:
     if not path.exists():
         return ()
     with reading(path) as book:
-        rows = book.execute(f"SELECT {_COLUMNS} FROM studios ORDER BY name").fetchall()  # noqa: S608
+        rows = book.execute(f"{_STUDIOS} ORDER BY name").fetchall()
     return tuple(_studio(row) for row in rows)
 
 
-def _studio(row: sqlite3.Row | tuple[str, str, str, str, int, int | None, str | None]) -> EnrolledStudio:
-    name, size_tier, public_key, state, changed_at, sequence, head_hash = row
+def _studio(
+    row: sqlite3.Row | tuple[str, str, str, str, int, int | None, str | None, float | None],
+) -> EnrolledStudio:
+    name, size_tier, public_key, state, changed_at, sequence, head_hash, left = row
     head = None if sequence is None else LedgerHead(sequence=sequence, hash=str(head_hash))
-    return EnrolledStudio(name, size_tier, public_key, StudioState(state), changed_at, head)
+    return EnrolledStudio(name, size_tier, public_key, StudioState(state), changed_at, head, left)
 
 
 def _normal_key(public_key: str) -> str:

@@ -3,7 +3,7 @@
 Read beside whatever runs; nothing is written, so that looking, and the death of who looks, changes nothing. Everything
 here is public inside the federation or follows from the signed plans: who answered in which round, bytes, the public
 benchmark, the plans' privacy cost. No loss, no gradient, no norm of anybody's update, no measure of a single studio and
-none of a group smaller than ``GROUP_MIN``: of a mean over two updates each of the two could subtract its own.
+none of a group smaller than ``aggregator.aggregation.GROUP_MIN``.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Literal
 
-from aggregator.campaign_status import CampaignStatus, RoundLine, campaign_status, campaigns
+from aggregator.campaign_status import CampaignStatus, campaign_status, campaigns
 from aggregator.enrolment import EnrolledStudio, enrolled_studios
 from aggregator.plan_cost import PlanCosts, TierCost
 from aggregator.presence import NodeSeen
@@ -21,8 +21,6 @@ from aggregator.release_list import ListedReleases, list_releases
 from federation.config import load_federation_config
 from federation.errors import RefusalCode
 from federation.homes import CoordinatorHome
-
-GROUP_MIN: Final = 3
 
 
 @dataclass(frozen=True)
@@ -39,6 +37,7 @@ class StudioOverview:
         returned: rounds of the campaign in which its update came in time.
         late: rounds in which it did not come in time but was used in the next.
         rounds: rounds of the campaign that are over.
+        epsilon_left: what its ledger leaves a shot, if it shares that, by its newest update.
     """
 
     name: str
@@ -51,6 +50,7 @@ class StudioOverview:
     returned: int
     late: int
     rounds: int
+    epsilon_left: float | None
 
 
 @dataclass(frozen=True)
@@ -72,12 +72,6 @@ class Overview:
     studios: tuple[StudioOverview, ...]
     costs: tuple[TierCost, ...]
     releases: ListedReleases
-
-
-def shown_error(one: RoundLine) -> float | None:
-    """A round's error on the public benchmark, or None where its mean is over too few updates to be shown."""
-    updates = len({*one.returned, *one.used_late})
-    return one.public_error if updates >= GROUP_MIN else None
 
 
 class Overviews:
@@ -150,6 +144,7 @@ def _studio(
         returned=sum(studio.name in one.returned for one in over),
         late=len(used_late),
         rounds=len(over),
+        epsilon_left=studio.epsilon_left,
     )
 
 

@@ -10,6 +10,7 @@ from federation.config import FederationConfig, PlanDefaults, default_size_tiers
 from federation.errors import PlanError
 from federation.plan import (
     PLAN_SCHEMA,
+    GainConstants,
     ModelSpec,
     PrivacyConstants,
     SizeTier,
@@ -22,6 +23,7 @@ GRACE_S = 24 * 3600
 """A plan outlives twice its rounds' deadlines by this, so that a campaign that was interrupted can go on."""
 Setting = int | float | str
 SETTINGS = (*PlanDefaults.model_fields, "staleness_max")
+GAIN_PREFIX = "gain_"
 PLAN_SETTINGS = ("rounds", "quorum", "deadline_s", "staleness_max", "aggregation")
 
 
@@ -80,6 +82,7 @@ def build_plan(
         "learning_rate": settings["learning_rate"],
         "update": {name: settings[name] for name in settings if name in UpdateBounds.model_fields},
         **{name: settings[name] for name in PLAN_SETTINGS},
+        "gain": _gain(settings),
         "size_tiers": tiers,
         "studios": studios,
     }
@@ -93,13 +96,19 @@ def require_same_settings(plan: TrainingPlan, overrides: Mapping[str, Setting] |
         PlanError: an override differs from the signed plan; says both values.
     """
     held = plan.payload()
-    flat = {**held, **held["privacy"], **held["update"]}
+    gain = {f"{GAIN_PREFIX}{name}": value for name, value in held.get("gain", {}).items()}
+    flat = {f"{GAIN_PREFIX}noise_multiplier": 0.0, **held, **held["privacy"], **held["update"], **gain}
     for name, value in (overrides or {}).items():
         if flat.get(name) != value:
             raise PlanError(
                 f"campaign {plan.campaign} was started with {name} {flat.get(name)!r}, not {value!r}",
                 hint="go on without that setting, or start a campaign under another name",
             )
+
+
+def _gain(settings: Mapping[str, Any]) -> dict[str, Any] | None:
+    gain = {name: settings[f"{GAIN_PREFIX}{name}"] for name in GainConstants.model_fields}
+    return gain if gain["noise_multiplier"] > 0 else None
 
 
 def _tiers(config: FederationConfig, sample_rate: float) -> dict[str, SizeTier]:

@@ -28,6 +28,8 @@ def recorded_check(release: Release) -> ReleaseCheck:
         fields = json.loads(read_bounded(path, BYTES_MAX[BENCHMARK]))
         if fields["schema"] != CHECK_SCHEMA:
             raise ReleaseError(f"{path} is {fields['schema']}, expected {CHECK_SCHEMA}")
-        return _CHECK.validate_python({name: fields[name] for name in ("gates", "candidate", "base")})
+        return _CHECK.validate_python(
+            {name: fields.get(name) for name in ("gates", "candidate", "base", "gain")}
+        )
     except (ValueError, KeyError, TypeError, ValidationError) as error:
         raise ReleaseError(f"{path} is no release check of this version: {error}") from error

@@ -9,6 +9,8 @@ which must pass:
        more than one percent worse do not.
     3. *Better than every baseline*: the upper end of the 95% interval of (candidate - baseline) is below zero, for
        each baseline by itself. Since all must hold, testing several needs no correction.
+    4. *Studios gain* (where the plan asks them and enough share it): the mean of their noised gains is above zero. Of
+       too few studios it is not looked at.
 
 The interval is a paired percentile bootstrap over clips of the mean difference: clips are drawn with replacement,
 candidate and rival always on the same clips. With few clips such intervals are a little too narrow, which is why there
@@ -21,12 +23,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
+from aggregator.aggregation import GROUP_MIN
 from federation.documents import canonical_json
 from federation.errors import ReleaseError
 
@@ -75,6 +78,22 @@ class Interval:
 
 
 @dataclass(frozen=True)
+class SharedGain:
+    """What the studios that share their gain say of a candidate together (``aggregator.shared_gain``).
+
+    Attributes:
+        studios: how many shared theirs.
+        mean: relative fall of the error on shots held back there, 0.01 is one percent; None of fewer than ``GROUP_MIN``
+            studios.
+        standard_error: of the mean, by the noise alone; None likewise.
+    """
+
+    studios: int
+    mean: float | None = None
+    standard_error: float | None = None
+
+
+@dataclass(frozen=True)
 class Gate:
     """One condition of a release and how it came out.
 
@@ -101,11 +120,13 @@ class ReleaseCheck:
         gates: in the order in which they are applied.
         candidate: the candidate's run.
         base: the base's run, or None for a first release.
+        gain: what the studios that share their gain say together; None where they were not asked.
     """
 
     gates: tuple[Gate, ...]
     candidate: BenchmarkRun
     base: BenchmarkRun | None
+    gain: SharedGain | None = None
 
     @property
     def passed(self) -> bool:
@@ -138,16 +159,20 @@ class ReleaseCheck:
                 "gates": [_gate_fields(gate) for gate in self.gates],
                 "candidate": _run_fields(self.candidate),
                 "base": None if self.base is None else _run_fields(self.base),
+                **({} if self.gain is None else {"gain": asdict(self.gain)}),
             }
         )
 
 
-def check_candidate(candidate: BenchmarkRun, base: BenchmarkRun | None) -> ReleaseCheck:
+def check_candidate(
+    candidate: BenchmarkRun, base: BenchmarkRun | None, gain: SharedGain | None = None
+) -> ReleaseCheck:
     """Decide whether a candidate may become a release.
 
     Args:
         candidate: the benchmark's run of the candidate's weights.
         base: its run of the release that the training started from; None for a first release.
+        gain: what studios say of the candidate together; None where they were not asked.
     """
     complete = _complete(candidate, base)
     gates = [complete]
@@ -155,7 +180,9 @@ def check_candidate(candidate: BenchmarkRun, base: BenchmarkRun | None) -> Relea
         if base is not None:
             gates.append(_not_worse(candidate, base))
         gates += [_better_than(candidate, baseline) for baseline in candidate.baselines]
-    return ReleaseCheck(tuple(gates), candidate, base)
+    if gain is not None:
+        gates.append(_studios_gain(gain))
+    return ReleaseCheck(tuple(gates), candidate, base, gain)
 
 
 def paired_interval(
@@ -227,6 +254,21 @@ def _better_than(candidate: BenchmarkRun, baseline: str) -> Gate:
     passed = difference.upper < 0
     verdict = f"better than {baseline}" if passed else f"not shown to be better than {baseline}"
     return Gate(f"better than {baseline}", passed, _sentence(verdict, difference, "below 0"), difference, 0.0)
+
+
+def _studios_gain(gain: SharedGain) -> Gate:
+    name = "studios gain"
+    if gain.mean is None or gain.standard_error is None:
+        why = f"not enough: {gain.studios} studios shared their gain, {GROUP_MIN} are needed; it is not looked at"
+        return Gate(name, True, why)
+    passed = gain.mean > 0
+    reach = 1.96 * gain.standard_error
+    clear = "" if abs(gain.mean) > reach else "; the noise is larger, so this alone proves nothing"
+    why = (
+        f"{'gain' if passed else 'no gain'}: {gain.studios} studios, mean {gain.mean:+.2%} on shots held back there, "
+        f"95% interval by the noise {gain.mean - reach:+.2%} to {gain.mean + reach:+.2%}, mean wanted above 0{clear}"
+    )
+    return Gate(name, passed, why)
 
 
 def _difference(candidate: BenchmarkRun, rival: tuple[float, ...]) -> Interval:

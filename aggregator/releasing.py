@@ -10,11 +10,13 @@ from pathlib import Path
 from aggregator.benchmark_clips import kept_clips
 from aggregator.campaign import CAMPAIGNS_FOLDER
 from aggregator.campaign_run import open_registry
+from aggregator.gain_round import is_gain_open
 from aggregator.registry import Registry
-from aggregator.release_check import MODEL, BenchmarkRun, ReleaseCheck, check_candidate
+from aggregator.release_check import MODEL, BenchmarkRun, ReleaseCheck, SharedGain, check_candidate
 from aggregator.release_draft import Draft, Training
 from aggregator.restart import read_restart
 from aggregator.round_store import CANDIDATE_FILE, RoundStore
+from aggregator.shared_gain import read_shared_gain
 from federation.errors import ReleaseError
 from federation.homes import CoordinatorHome
 from federation.keys import PLAN_KEY, load_plan_key
@@ -93,11 +95,22 @@ def release_candidate(home: Path, campaign: str, *, hold: bool = False, progress
     event = event_of(plan, rounds=rounds)
     privacy = privacy_of(plan, rounds=rounds, epsilon=lambda delta: epsilon([event], delta))
     training = Training(plan, rounds, privacy)
+    if is_gain_open(store, plan):
+        raise ReleaseError(
+            f"studios are still to be asked what campaign {campaign} is worth to them",
+            hint=f"run it to its end first: fedroto coordinator run --campaign {campaign}",
+        )
     newest = open_registry(home).latest()  # not the plan's base: another release may have come since
     if newest is None:
         raise ReleaseError(f"campaign {campaign} started from release {plan.base_release}, which is not here")
     return _release(
-        home, candidate, parent=newest.path / WEIGHTS, training=training, hold=hold, progress=progress
+        home,
+        candidate,
+        parent=newest.path / WEIGHTS,
+        training=training,
+        gain=read_shared_gain(store, plan),
+        hold=hold,
+        progress=progress,
     )
 
 
@@ -129,6 +142,7 @@ def _release(
     *,
     parent: Path | None,
     training: Training | None,
+    gain: SharedGain | None = None,
     hold: bool,
     progress: Progress,
 ) -> ReleaseOutcome:
@@ -138,7 +152,7 @@ def _release(
     if parent is not None:
         models[BASE] = RotoModel.from_tensors(load(parent).tensors)
     runs = measure(home, models, progress=progress)
-    check = check_candidate(runs[CANDIDATE], runs.get(BASE))
+    check = check_candidate(runs[CANDIDATE], runs.get(BASE), gain)
     if not check.passed:
         return ReleaseOutcome(check, None, None, promoted=False)
     spec = base_model_spec(loaded.tensors)

@@ -84,7 +84,7 @@ def _fault(
     if rejection is not None:
         return rejection
     update = answer.content
-    expected = Expectation.of(plan, studio.seen_head)
+    expected = Expectation.of(plan, asked.server_round, studio.seen_head)
     return inspect_update(update.update, update.plan_digest, ledger_head(update), expected)
 
 

@@ -81,11 +81,18 @@ def run_round(campaign: Campaign, server_round: int) -> RoundRecord:
     Raises:
         RoundError: the coordinator cannot go on (disk, damaged files); the same call goes on later.
     """
-    return _Round(campaign, server_round).run()
+    return LiveRound(campaign, server_round).run()
 
 
-class _Round:
+class LiveRound:
+    """A round while it runs; ``aggregator.gain_round`` asks another question in the same way."""
+
     def __init__(self, campaign: Campaign, server_round: int) -> None:
+        """Take up a round where an earlier process left it.
+
+        Raises:
+            RoundError: files are missing or damaged.
+        """
         self._campaign = campaign
         self._plan, self._store, self._clock = campaign.plan, campaign.store, campaign.clock
         self._number = server_round
@@ -96,6 +103,7 @@ class _Round:
         self._trouble = ""
 
     def run(self) -> RoundRecord:
+        """Run it to its end; see :func:`run_round`."""
         try:
             self._begin()
             while not self._state.phase.is_over:
@@ -142,16 +150,7 @@ class _Round:
         base_digest = packed_digest(self._base)
         stored = self._store.read_record(self._number)
         if stored is None:
-            before = self._store.read_record(self._number - 1)
-            state = open_round(
-                self._number,
-                studios=self._plan.studios,
-                quorum=self._plan.quorum,
-                now=now,
-                deadline_s=deadline_s,
-                previous=None if before is None else before.state,
-            )
-            return RoundRecord(self._number, base_digest, state), None
+            return RoundRecord(self._number, base_digest, self._opened(now, deadline_s)), None
         if stored.base_digest != base_digest:
             raise RoundError(
                 f"round {self._number} was begun on weights {stored.base_digest[:16]}, "
@@ -166,11 +165,22 @@ class _Round:
             return replace(stored, state=state, attempt=stored.attempt + 1), stored
         return stored, stored
 
+    def _opened(self, now: float, deadline_s: float) -> RoundState:
+        before = self._store.read_record(self._number - 1)
+        return open_round(
+            self._number,
+            studios=self._plan.studios,
+            quorum=self._plan.quorum,
+            now=now,
+            deadline_s=deadline_s,
+            previous=None if before is None else before.state,
+        )
+
     def _count_stored_updates(self) -> None:
         """Count updates that were on disk before the record said so, and keep their ledger heads."""
         for (studio, answered), size_bytes in self._store.stored_updates(self._number).items():
             update, _ = self._store.read_update(self._number, answered, studio)
-            self._campaign.enrolment.record_head(studio, ledger_head(update))
+            self._campaign.enrolment.record_head(studio, ledger_head(update), update.epsilon_left)
             self._on(UpdateAccepted(studio, answered, size_bytes))
 
     # One look
@@ -278,7 +288,8 @@ class _Round:
         )
         if isinstance(verdict, SignedUpdate):
             size_bytes = self._store.write_update(self._number, asked.server_round, asked.studio, verdict)
-            self._campaign.enrolment.record_head(asked.studio, ledger_head(verdict.content))
+            content = verdict.content
+            self._campaign.enrolment.record_head(asked.studio, ledger_head(content), content.epsilon_left)
             verdict = UpdateAccepted(asked.studio, asked.server_round, size_bytes)
         self._on(verdict)
 
@@ -312,9 +323,12 @@ class _Round:
         self._stored = record
         self._campaign.progress.round(record)
         if ended:
-            self._tell(round_ended(record.state))
-            if record.verdict is not None:
-                self._tell(round_checked(record.verdict))
+            self._tell_end(record)
+
+    def _tell_end(self, record: RoundRecord) -> None:
+        self._tell(round_ended(record.state))
+        if record.verdict is not None:
+            self._tell(round_checked(record.verdict, len(record.used)))
 
     def _decide(self) -> None:
         """Fix which updates enter the mean and what the weights will be: what follows, or the last good ones."""

@@ -6,10 +6,13 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from aggregator.aggregation import GROUP_MIN
 from aggregator.round_check import RoundVerdict
 from aggregator.round_state import Phase, RoundState, Standing, size_text
 
 Value = str | int | float | list[str]
+FOUND_WORSE = "the public benchmark found its weights worse"
+NOT_FOUND_WORSE = "the public benchmark did not find its weights worse"
 
 
 @dataclass(frozen=True)
@@ -66,11 +69,14 @@ def round_ended(state: RoundState) -> Told:
     )
 
 
-def round_checked(verdict: RoundVerdict) -> Told:
-    """What the public benchmark said of a round's weights."""
+def round_checked(verdict: RoundVerdict, updates: int) -> Told:
+    """What the public benchmark said of a round's weights; without numbers if their mean is over too few updates."""
+    name = "round.rolled_back" if verdict.rolled_back else "round.checked"
     label = "ROLLED BACK to the last good weights: " if verdict.rolled_back else ""
+    if updates < GROUP_MIN:
+        return Told(name, f"{label}{FOUND_WORSE if verdict.rolled_back else NOT_FOUND_WORSE}")
     return Told(
-        "round.rolled_back" if verdict.rolled_back else "round.checked",
+        name,
         f"{label}{verdict.reason}",
         {
             "start": round(verdict.start, 4),

@@ -73,9 +73,10 @@ class Expectation:
     seen_head: LedgerHead | None = None
 
     @classmethod
-    def of(cls, plan: TrainingPlan, seen_head: LedgerHead | None) -> Expectation:
-        """Take the expectation from a plan and a studio's newest ledger head."""
-        return cls(plan.digest, plan.model.parameters, plan.update, seen_head)
+    def of(cls, plan: TrainingPlan, server_round: int, seen_head: LedgerHead | None) -> Expectation:
+        """Take the expectation from a plan, the round that was asked for and a studio's newest ledger head."""
+        form = plan.answer_form(server_round)
+        return cls(plan.digest, form.parameters, form.bounds, seen_head)
 
 
 def inspect_signature(

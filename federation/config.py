@@ -47,6 +47,9 @@ class StudioPolicy(_Frozen):
     reply_every_s: Annotated[int, Field(ge=0, le=24 * 3600)] = (
         0  # replies leave at multiples of it; 0: when ready
     )
+    share_epsilon_left: bool = False  # with each update: what the ledger leaves a shot
+    share_gain: bool = False  # one noised, charged number after a campaign, measured on held-back shots
+    epsilon_per_gain_max: Annotated[float, Field(gt=0, le=100)] = 1.0
 
 
 class ShowConsent(_Frozen):
@@ -56,6 +59,9 @@ class ShowConsent(_Frozen):
     allowed_until: datetime.date | None = None  # the last day, inclusive, UTC
     allowed_by: Annotated[str, Field(max_length=200)] = ""  # who said so: a name, a contract, a ticket
     epsilon_lifetime: Annotated[float, Field(gt=0, le=100)] | None = None  # only below the studio's
+    held_back: tuple[Annotated[str, Field(min_length=1, max_length=200)], ...] = Field(
+        (), strict=False, max_length=10_000
+    )  # ids of shots that are never trained on, for measuring what a release is worth
 
     @classmethod
     def from_fields(cls, fields: Mapping[str, Any]) -> Self:
@@ -116,6 +122,10 @@ class PlanDefaults(_Frozen):
     grid: Annotated[float, Field(gt=0, le=1)] = 2.0**-20
     value_bits: Literal[8, 32] = 32
     aggregation: Aggregation = "norm_clipped_mean"
+    gain_noise_multiplier: Annotated[float, Field(ge=0, le=1e3)] = 0.0  # 0: no studio is asked for its gain
+    gain_clip: Annotated[float, Field(gt=0, le=1)] = 0.1
+    gain_windows_per_shot: Annotated[int, Field(ge=1, le=256)] = 16
+    gain_shots: Annotated[int, Field(ge=1, le=2000)] = 20
 
     @model_validator(mode="after")
     def _grid_is_a_power_of_two(self) -> Self:

@@ -35,6 +35,11 @@ def studio_toml(config: StudioConfig) -> str:
         "# Replies leave so many seconds after the question, or a multiple of it, so that their moment tells little.",
         "# Well below the plan's deadline, and longer than a round takes here; 0: when they are ready.",
         f"reply_every_s = {policy.reply_every_s}",
+        "# With each update: how much epsilon the ledger leaves a shot, by the show that has least.",
+        f"share_epsilon_left = {_truth(policy.share_epsilon_left)}",
+        "# After a campaign one number: how much its weights gain on shots that are held back here, noised, charged.",
+        f"share_gain = {_truth(policy.share_gain)}",
+        f"epsilon_per_gain_max = {policy.epsilon_per_gain_max!r}",
         "",
         "# Consent, show by show. A show without an entry here is never trained on.",
         "# [shows.EXAMPLE]",
@@ -42,14 +47,17 @@ def studio_toml(config: StudioConfig) -> str:
         "# allowed_until = 2027-12-31      # the last day; leave out for no end",
         '# allowed_by = "producer, contract or ticket"',
         "# epsilon_lifetime = 3.0           # a cap of its own, below the studio's; leave out for the studio's",
+        '# held_back = ["SHOT"]             # never trained on: what a release is worth is measured on them',
     ]
     for name, consent in config.shows.items():
-        lines += ["", f"[shows.{_text(name)}]", f"training_allowed = {str(consent.training_allowed).lower()}"]
+        lines += ["", f"[shows.{_text(name)}]", f"training_allowed = {_truth(consent.training_allowed)}"]
         if consent.allowed_until is not None:
             lines.append(f"allowed_until = {consent.allowed_until.isoformat()}")
         lines.append(f"allowed_by = {_text(consent.allowed_by)}")
         if consent.epsilon_lifetime is not None:
             lines.append(f"epsilon_lifetime = {consent.epsilon_lifetime!r}")
+        if consent.held_back:
+            lines.append(f"held_back = [{', '.join(map(_text, consent.held_back))}]")
     return "\n".join(lines) + "\n"
 
 
@@ -91,6 +99,13 @@ def federation_toml(config: FederationConfig) -> str:
         f"value_bits = {plan.value_bits}",
         "# norm_clipped_mean, median, trimmed_mean, geometric_median or centred_clipping; see docs/attacks.md.",
         f"aggregation = {_text(plan.aggregation)}",
+        "# After the last round studios that share it are asked how much they gain on shots that they hold back: a sum",
+        "# of relative gains, each within gain_clip, with noise of gain_noise_multiplier * gain_clip, divided by",
+        "# gain_shots. 0 asks nobody; 8 costs a held-back shot epsilon 0.43.",
+        f"gain_noise_multiplier = {plan.gain_noise_multiplier!r}",
+        f"gain_clip = {plan.gain_clip!r}",
+        f"gain_windows_per_shot = {plan.gain_windows_per_shot}",
+        f"gain_shots = {plan.gain_shots}",
         "",
         "# Public buckets of shot counts. A studio agrees on one at enrolment; its true count is never asked.",
         "# weight: in the mean. update_denominator: what the noised sum of gradients is divided by.",
@@ -104,6 +119,10 @@ def _size_tiers(tiers: Mapping[str, SizeTier]) -> str:
         f"update_denominator = {tier.update_denominator!r}\ndelta = {tier.delta!r}\n"
         for name, tier in tiers.items()
     )
+
+
+def _truth(value: bool) -> str:
+    return str(value).lower()
 
 
 def _text(value: str) -> str:

@@ -26,6 +26,7 @@ MAGIC = b"FRTO"
 _REQUEST, _UPDATE, _REFUSAL, _STEPS_UPDATE = 1, 2, 3, 4
 SHORT_PART_BYTES_MAX = 256
 PACKED_BYTES_MAX = 4 * PARAMETERS_MAX
+EPSILON_LEFT_MAX = 100.0
 UPDATE_SIGNATURE_BYTES = 96  # ECDSA P-384, both halves, big-endian
 PackedWeights = npt.NDArray[np.float32]  # [P]: the trainable tensors, flattened in the plan's order
 PackedUpdate = npt.NDArray[np.float32] | npt.NDArray[np.int8]
@@ -39,7 +40,8 @@ class TrainRequest:
     Attributes:
         plan: the signed plan's bytes.
         instruction: the signed instruction's bytes.
-        weights: float32 [P], the weights that the update will be a difference to.
+        weights: float32 [P], the weights that the update will be a difference to; or float32 [2 P], for the gain: the
+            weights that the campaign started from and behind them those after its last round.
     """
 
     plan: bytes
@@ -55,16 +57,19 @@ class TrainUpdate:
     """All that passes a studio's egress door: the noised update, the plan's id and the ledger's head.
 
     Attributes:
-        update: trained weights minus the request's weights, float32 [P], or int8 [P] in steps of the plan's grid.
+        update: trained weights minus the request's weights, float32 [P], or int8 [P] in steps of the plan's grid; or
+            float32 [1], the answer to the question for the studio's gain (``federation.plan.GainConstants``).
         plan_digest: 64 hexadecimal digits.
         ledger_sequence: number of records in the studio's ledger.
         ledger_hash: hash of the newest one, 64 hexadecimal digits.
+        epsilon_left: what the ledger leaves a shot, by the show that has least; None unless the studio shares it.
     """
 
     update: PackedUpdate
     plan_digest: str
     ledger_sequence: int
     ledger_hash: str
+    epsilon_left: float | None = None
 
     def __post_init__(self) -> None:
         _check_packed(self.update, np.float32, np.int8)
@@ -76,6 +81,14 @@ class TrainUpdate:
             raise MessageError(
                 f"the update's ledger sequence is {self.ledger_sequence}, expected 0 to 2^63-1"
             )
+
+        if self.epsilon_left is not None and not 0 <= self.epsilon_left <= EPSILON_LEFT_MAX:  # NaN neither
+            raise MessageError(f"the update's epsilon left is not between 0 and {EPSILON_LEFT_MAX:g}")
+
+    @property
+    def is_gain(self) -> bool:
+        """Whether this is a studio's gain and no update: no plan trains a single value."""
+        return self.update.size == 1
 
 
 @dataclass(frozen=True)
@@ -128,9 +141,9 @@ def reply_parts(reply: TrainReply) -> list[bytes | memoryview]:
         return _frame(_REFUSAL, [struct.pack("<B", reply.code)])
     sequence = struct.pack("<Q", reply.ledger_sequence)
     kind = _STEPS_UPDATE if reply.update.dtype == np.int8 else _UPDATE
-    return _frame(
-        kind, [packed_bytes(reply.update), reply.plan_digest.encode(), sequence, reply.ledger_hash.encode()]
-    )
+    left = b"" if reply.epsilon_left is None else struct.pack("<d", reply.epsilon_left)
+    digest, head = reply.plan_digest.encode(), reply.ledger_hash.encode()
+    return _frame(kind, [packed_bytes(reply.update), digest, sequence, head, left])
 
 
 def read_request(read_exactly: Callable[[int], bytes]) -> TrainRequest:
@@ -156,8 +169,8 @@ def read_reply(read_exactly: Callable[[int], bytes]) -> TrainReply:
     """
     short = SHORT_PART_BYTES_MAX
     limits = {
-        _UPDATE: (PACKED_BYTES_MAX, short, short, short),
-        _STEPS_UPDATE: (PARAMETERS_MAX, short, short, short),
+        _UPDATE: (PACKED_BYTES_MAX, short, short, short, 8),
+        _STEPS_UPDATE: (PARAMETERS_MAX, short, short, short, 8),
         _REFUSAL: (1,),
     }
     kind, parts = _read_frame(read_exactly, limits)
@@ -165,8 +178,11 @@ def read_reply(read_exactly: Callable[[int], bytes]) -> TrainReply:
         return TrainRefusal(refusal_code(parts[0][0] if parts[0] else 0))
     if len(parts[2]) != 8:
         raise MessageError(f"the reply's ledger sequence has {len(parts[2])} bytes, expected 8")
+    if len(parts[4]) not in (0, 8):
+        raise MessageError(f"the reply's epsilon left has {len(parts[4])} bytes, expected 8 or none")
     update = np.frombuffer(parts[0], np.int8) if kind == _STEPS_UPDATE else _packed_array(parts[0])
-    return TrainUpdate(update, _ascii(parts[1]), struct.unpack("<Q", parts[2])[0], _ascii(parts[3]))
+    left = struct.unpack("<d", parts[4])[0] if parts[4] else None
+    return TrainUpdate(update, _ascii(parts[1]), struct.unpack("<Q", parts[2])[0], _ascii(parts[3]), left)
 
 
 def refusal_code(value: int) -> RefusalCode:

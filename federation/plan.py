@@ -126,6 +126,39 @@ def byte_grid(norm_max: float, parameters: int) -> float:
     return float(2.0 ** math.ceil(math.log2(_RANGE_RMS * norm_max / math.sqrt(parameters) / STEPS_MAX)))
 
 
+class GainConstants(_Frozen):
+    """How a studio that shares its gain measures it: one noised number, on shots that it holds back from training.
+
+    A shot's gain is the error of the weights that the campaign started from minus that of the weights after its last
+    round, relative to the former, over ``windows_per_shot`` windows of the shot, cut to ``clip`` on either side. The
+    sum over the studio's held-back shots gets Gaussian noise of standard deviation ``noise_multiplier * clip``. Whoever
+    reads it divides by ``shots``, a public constant: it is the mean gain where a studio holds back that many.
+    """
+
+    clip: Annotated[float, Field(gt=0, le=1)]
+    noise_multiplier: Annotated[float, Field(ge=NOISE_MULTIPLIER_FLOOR, le=1e3)]
+    windows_per_shot: Annotated[int, Field(ge=1, le=256)]
+    shots: Annotated[int, Field(ge=1, le=2000)]
+
+    @property
+    def bounds(self) -> UpdateBounds:
+        """What the one number looks like: within what noise makes likely, on a thousandth of a shot's clip."""
+        limit = self.clip * (self.shots + 6 * self.noise_multiplier)
+        return UpdateBounds(norm_max=limit, grid=2.0 ** (math.floor(math.log2(self.clip)) - 10))
+
+    @property
+    def standard_error(self) -> float:
+        """Of one studio's mean gain, by the noise alone."""
+        return self.clip * self.noise_multiplier / self.shots
+
+
+class AnswerForm(_Frozen):
+    """What an answer to a round's question has to be: so many float32 values on a grid, within a norm."""
+
+    parameters: int
+    bounds: UpdateBounds
+
+
 class TrainingPlan(_Frozen):
     """The signed constants of one federated training (a campaign).
 
@@ -148,6 +181,7 @@ class TrainingPlan(_Frozen):
     deadline_s: Annotated[int, Field(ge=1, le=30 * 24 * 3600)]
     staleness_max: Literal[0, 1] = 1  # rounds by which a late reply may be late and still be used
     aggregation: Aggregation = "norm_clipped_mean"
+    gain: GainConstants | None = None  # None: nobody is asked for its gain
     size_tiers: dict[Name, SizeTier]
     studios: dict[Name, Name]  # studio -> size tier
 
@@ -170,8 +204,10 @@ class TrainingPlan(_Frozen):
             )
         if self.expires_at <= self.created_at:
             raise ValueError(f"expires_at {self.expires_at} is not after created_at {self.created_at}")
-        if self.model.parameters > PARAMETERS_MAX:
-            raise ValueError(f"{self.model.parameters} trainable values; at most {PARAMETERS_MAX}")
+        if not 1 < self.model.parameters <= PARAMETERS_MAX:  # an answer of one value is a gain
+            raise ValueError(
+                f"{self.model.parameters} trainable values; at least 2, at most {PARAMETERS_MAX}"
+            )
         if self.update.value_bits == 8 and self.update.grid < byte_grid(
             self.update.norm_max, self.model.parameters
         ):
@@ -189,7 +225,18 @@ class TrainingPlan(_Frozen):
 
     def payload(self) -> dict[str, Any]:
         """Return the plan as a JSON object, ready to sign."""
-        return self.model_dump(mode="json", by_alias=True)
+        return self.model_dump(mode="json", by_alias=True, exclude={"gain"} if self.gain is None else None)
+
+    @property
+    def gain_round(self) -> int | None:
+        """Number of the question that asks for the gain, after the last round; None if nobody is asked."""
+        return None if self.gain is None else self.rounds + 1
+
+    def answer_form(self, server_round: int) -> AnswerForm:
+        """Return what an answer to a round's question has to be."""
+        if self.gain is not None and server_round == self.gain_round:
+            return AnswerForm(parameters=1, bounds=self.gain.bounds)
+        return AnswerForm(parameters=self.model.parameters, bounds=self.update)
 
     @property
     def digest(self) -> str:
@@ -258,7 +305,7 @@ class RoundInstruction(_Frozen):
     plan_digest: Sha256
     server_round: Annotated[int, Field(ge=1)]
     studio: Name
-    base_digest: Sha256  # of the packed float32 array that the update is a difference to
+    base_digest: Sha256  # of the packed float32 array that came with it: what an update is a difference to
     bundle_digest: Sha256  # of the Flower app bundle; must equal the studio's own installation
     issued_at: Annotated[int, Field(ge=0)]
     expires_at: Annotated[int, Field(ge=0)]

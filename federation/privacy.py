@@ -22,7 +22,7 @@ from functools import lru_cache
 from typing import Final
 
 from federation.errors import PlanError
-from federation.plan import TrainingPlan
+from federation.plan import GainConstants, TrainingPlan
 
 RENYI_ORDERS: Final[tuple[int, ...]] = (*range(2, 33), 40, 48, 64, 96, 128, 256, 512)
 NUMERIC_EPSILON_MAX = 40.0
@@ -60,6 +60,11 @@ def event_of(plan: TrainingPlan, *, rounds: int = 1) -> PrivacyEvent:
     """Return what ``rounds`` rounds of a plan cost every shot of an included show."""
     constants = plan.privacy
     return PrivacyEvent(constants.sample_rate, constants.noise_multiplier, constants.steps_per_round * rounds)
+
+
+def gain_event_of(gain: GainConstants) -> PrivacyEvent:
+    """Return what sharing the gain costs every held-back shot: one noised sum over all of them."""
+    return PrivacyEvent(1.0, gain.noise_multiplier, 1)
 
 
 def accountant_name() -> str:

@@ -144,7 +144,8 @@ def join(
 def record_consent(root: Path, show: str, consent: ShowConsent) -> StudioConfig:
     """Write one show's consent into the studio's settings; every other setting stays, comments of one's own do not.
 
-    A cap of the show's own stays as well where ``consent`` names none: raising it takes an edit of the file.
+    A cap of the show's own stays as well where ``consent`` names none: raising it takes an edit of the file. Shots that
+    are held back stay so.
 
     Raises:
         ConfigError: the settings are not valid, or the show's name is none.
@@ -152,8 +153,10 @@ def record_consent(root: Path, show: str, consent: ShowConsent) -> StudioConfig:
     home = StudioHome(root)
     config = load_studio_config(home.config)
     before = config.shows.get(show)
-    if before is not None and consent.epsilon_lifetime is None:
-        consent = consent.model_copy(update={"epsilon_lifetime": before.epsilon_lifetime})
+    if before is not None:
+        cap = before.epsilon_lifetime if consent.epsilon_lifetime is None else consent.epsilon_lifetime
+        kept = tuple(dict.fromkeys((*before.held_back, *consent.held_back)))
+        consent = consent.model_copy(update={"epsilon_lifetime": cap, "held_back": kept})
     fields = config.model_dump(mode="python")
     fields["shows"] = {**fields["shows"], show: consent.model_dump(mode="python")}
     changed = StudioConfig.from_fields(fields)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -43,6 +44,17 @@ def window_loss(fusion: Fusion, windows: Sequence[Window], *, caution: float = 0
     if caution:
         per_frame = per_frame + caution * output.departure.mean(dim=2)
     return ((per_frame * weight).sum(dim=1) / weight.sum(dim=1).clamp(min=1e-6)).mean()
+
+
+@torch.no_grad()
+def window_error(fusion: Fusion, window: Window) -> float:
+    """Mean distance of a window's predicted points from the approved ones, in outline sizes; its weights count.
+
+    A window whose weights are all 0 has no error.
+    """
+    points = fusion(EvidenceTensors.stack([window.evidence])).points[0].numpy()
+    away = np.linalg.norm(points - window.truth, axis=2).mean(axis=1)
+    return float((away * window.weight).sum() / max(float(window.weight.sum()), 1e-6))
 
 
 def frame_losses(output: FusionOutput, truth: Tensor) -> Tensor:

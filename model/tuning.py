@@ -16,8 +16,8 @@ import torch
 
 from model.errors import PredictionError
 from model.evidence import Float32
-from model.losses import window_loss
-from model.network import EvidenceTensors, Fusion
+from model.losses import window_error, window_loss
+from model.network import Fusion
 from model.pretrain import like_lengths, roughened
 from model.training_work import TrainingState, TrainingWork
 from model.windows import Window
@@ -179,7 +179,5 @@ def _judged(fusion: Fusion, windows: Sequence[Window]) -> tuple[float, float]:
     with torch.no_grad():
         for window in windows:
             losses.append(float(window_loss(fusion, [window])))
-            points = fusion(EvidenceTensors.stack([window.evidence])).points[0].numpy()
-            away = np.linalg.norm(points - window.truth, axis=2).mean(axis=1)
-            errors.append(float((away * window.weight).sum() / max(float(window.weight.sum()), 1e-6)))
+            errors.append(window_error(fusion, window))
     return float(np.mean(losses)), 100 * float(np.mean(errors))

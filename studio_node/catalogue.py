@@ -264,7 +264,7 @@ class Catalogue:
                     run("INSERT OR IGNORE INTO trained VALUES (?, ?)", values)
 
     def trainable_shots(
-        self, shows: Mapping[str, ShowConsent], now: datetime.datetime
+        self, shows: Mapping[str, ShowConsent], now: datetime.datetime, *, held_back: bool = False
     ) -> tuple[PackEntry, ...]:
         """Return the packs that may be trained on now: consent of their show holds and their file is there.
 
@@ -274,14 +274,19 @@ class Catalogue:
         Args:
             shows: consent per show, from ``studio.toml``.
             now: with a time zone; consent runs in whole days, UTC.
+            held_back: return those that are kept from training instead, which a gain may be measured on.
         """
         day = now.astimezone(datetime.UTC).date()
         allowed = {name for name, consent in shows.items() if consent.holds_on(day)}
         waiting = {shot for (shot,) in self.read("SELECT shot FROM waiting")}
+        kept = {shot.casefold() for name in allowed for shot in shows[name].held_back}
         return tuple(
             pack
             for pack in self.packs()
-            if pack.show in allowed and pack.shot_id not in waiting and pack.path.is_file()
+            if pack.show in allowed
+            and pack.shot_id not in waiting
+            and (pack.shot_id.casefold() in kept) == held_back
+            and pack.path.is_file()
         )
 
     def _packs(self, *, show: str | None = None, shot: str | None = None) -> tuple[PackEntry, ...]:

@@ -1,10 +1,10 @@
 """The egress door: the one code path that hands bytes to the socket towards the network.
 
 Rules (docs/privacy.md):
-  1. What may leave is a noised update or a refusal's code, as one frame of :mod:`federation.messages`, and no byte
-     beside it.
-  2. An update answers the plan in force, has its exact size, is finite, on its grid and within its norm, and names
-     the charge that it was made under.
+  1. What may leave is a noised update, a noised gain (one value) or a refusal's code, as one frame of
+     :mod:`federation.messages`, and no byte beside it.
+  2. An update or gain answers the plan in force, has its exact size, is finite, on its grid and within its norm, and
+     names the charge that it was made under; epsilon left goes with it only where the studio's policy shares it.
   3. What leaves is logged before it leaves: time, campaign, round, size, SHA-256 and every field.
   4. What breaks a rule does not leave; that is this studio's own fault and its own log says so.
 """
@@ -21,12 +21,12 @@ from federation.errors import EgressError, MessageError
 from federation.messages import TrainRefusal, TrainReply, TrainUpdate, encode_reply, read_reply
 from federation.plan import STEPS_MAX, LedgerHead, RoundInstruction, TrainingPlan, UpdateBounds
 from federation.update_steps import steps_beyond, values_of, wire_type
-from studio_node.egress_log import EgressField, EgressLine, EgressLog
+from studio_node.egress_log import EgressField, EgressLine, EgressLog, Kind
 
 
 @dataclass(frozen=True)
 class ExpectedUpdate:
-    """The only update that may leave now.
+    """The only update, or gain, that may leave now.
 
     Attributes:
         plan_digest: of the plan in force.
@@ -34,6 +34,7 @@ class ExpectedUpdate:
         bounds: norm and grid of the plan.
         head: the ledger's head with this update's charge in it.
         replay: whether the update was stored earlier and is sent again.
+        epsilon_left: that goes with it where the studio shares it, else None.
     """
 
     plan_digest: str
@@ -41,11 +42,21 @@ class ExpectedUpdate:
     bounds: UpdateBounds
     head: LedgerHead
     replay: bool = False
+    epsilon_left: float | None = None
 
     @classmethod
-    def of(cls, plan: TrainingPlan, head: LedgerHead, *, replay: bool) -> ExpectedUpdate:
-        """Take the expectation from a verified plan and the charge's ledger head."""
-        return cls(plan.digest, plan.model.parameters, plan.update, head, replay)
+    def of(
+        cls,
+        plan: TrainingPlan,
+        server_round: int,
+        head: LedgerHead,
+        *,
+        replay: bool,
+        epsilon_left: float | None = None,
+    ) -> ExpectedUpdate:
+        """Take the expectation from a verified plan, the round and the charge's ledger head."""
+        form = plan.answer_form(server_round)
+        return cls(plan.digest, form.parameters, form.bounds, head, replay, epsilon_left)
 
 
 class EgressDoor:
@@ -79,7 +90,7 @@ class EgressDoor:
         self._log.append(
             EgressLine(
                 time=now,
-                kind="update" if isinstance(reply, TrainUpdate) else "refusal",
+                kind=kind_of(reply),
                 campaign=None if instruction is None else instruction.campaign,
                 server_round=None if instruction is None else instruction.server_round,
                 replay=expected is not None and expected.replay,
@@ -130,6 +141,13 @@ def decode_reply(frame: bytes) -> TrainReply:
     return reply
 
 
+def kind_of(reply: TrainReply) -> Kind:
+    """Name what a reply is."""
+    if isinstance(reply, TrainRefusal):
+        return "refusal"
+    return "gain" if reply.is_gain else "update"
+
+
 def fields_of(reply: TrainReply) -> tuple[EgressField, ...]:
     """List what a reply is made of, field by field; an array is shown by its hash and range."""
     if isinstance(reply, TrainRefusal):
@@ -142,10 +160,20 @@ def fields_of(reply: TrainReply) -> tuple[EgressField, ...]:
         f"{wide.min():.6g} to {wide.max():.6g}{unit}"
     )
     return (
-        EgressField("update", f"{update.dtype} [{update.size}]", update.nbytes, shown),
+        EgressField(
+            kind_of(reply),
+            f"{update.dtype} [{update.size}]",
+            update.nbytes,
+            f"{wide[0]:.9g}" if reply.is_gain else shown,
+        ),
         EgressField("plan_digest", "sha256", 64, reply.plan_digest),
         EgressField("ledger_sequence", "u64", 8, str(reply.ledger_sequence)),
         EgressField("ledger_hash", "sha256", 64, reply.ledger_hash),
+        *(
+            []
+            if reply.epsilon_left is None
+            else [EgressField("epsilon_left", "f64", 8, str(reply.epsilon_left))]
+        ),
     )
 
 
@@ -157,6 +185,10 @@ def _check_update(reply: TrainUpdate, expected: ExpectedUpdate) -> None:
     if (reply.ledger_sequence, reply.ledger_hash) != (expected.head.sequence, expected.head.hash):
         raise EgressError(
             f"the update names ledger record {reply.ledger_sequence}, its charge is record {expected.head.sequence}"
+        )
+    if reply.epsilon_left != expected.epsilon_left:
+        raise EgressError(
+            f"the update says epsilon left {reply.epsilon_left}, this studio shares {expected.epsilon_left}"
         )
     update = reply.update
     if update.size != expected.parameters:

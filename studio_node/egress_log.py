@@ -16,6 +16,7 @@ from federation.errors import EgressError
 from federation.plan import LedgerHead
 
 EGRESS_LOG = "egress.jsonl"
+Kind = Literal["update", "gain", "refusal"]
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class EgressLine:
 
     Attributes:
         time: seconds since the epoch, UTC.
-        kind: an update or a refusal.
+        kind: an update, a gain or a refusal.
         campaign: None for a refusal of something unreadable.
         server_round: likewise.
         replay: whether the same bytes were stored earlier and are sent again.
@@ -51,7 +52,7 @@ class EgressLine:
     """
 
     time: float
-    kind: Literal["update", "refusal"]
+    kind: Kind
     campaign: str | None
     server_round: int | None
     replay: bool
@@ -61,7 +62,7 @@ class EgressLine:
 
     @property
     def charge(self) -> LedgerHead:
-        """The ledger's record that an update was made under.
+        """The ledger's record that an update or a gain was made under.
 
         Raises:
             EgressError: it names none.
@@ -84,8 +85,8 @@ class EgressHistory:
 
     @property
     def updates(self) -> tuple[EgressLine, ...]:
-        """The lines of updates, replays included."""
-        return tuple(line for line in self.lines if line.kind == "update")
+        """The lines of updates and gains, replays included: of all that was charged."""
+        return tuple(line for line in self.lines if line.kind != "refusal")
 
     @property
     def size_bytes(self) -> int:

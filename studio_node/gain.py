@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -23,7 +22,6 @@ from model.network import RotoModel
 from model.predict import SpanMemory
 from model.public_benchmark import Interval, paired_interval
 from model.shapes import Shape
-from studio_node.catalogue import Catalogue
 from studio_node.plates import PlateSequence
 from studio_node.shape_files import read_shapes
 from studio_node.shot_folders import Rejected, ShotFolder
@@ -153,12 +151,6 @@ def measure_gain(
     return GainReport(
         tolerance, minutes_per_key, tuple(measured), _methods(measured, minutes_per_key), tuple(rejected)
     )
-
-
-def trained_shots(home: Path) -> frozenset[str]:
-    """Names of the shots in a studio's catalogue: those that training may have seen."""
-    with Catalogue.open(home) as catalogue:
-        return frozenset(entry.shot_id for entry in catalogue.packs())
 
 
 def _measured_shot(

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 
 from federation.documents import canonical_json, digest
 from federation.errors import LedgerError
-from federation.plan import LedgerHead, Name, Sha256, SizeTier, TrainingPlan
+from federation.plan import GainConstants, LedgerHead, Name, Sha256, SizeTier, TrainingPlan
 from federation.privacy import PrivacyEvent
 
 RECORD_SCHEMA: Final = "fedroto.ledger/1"
@@ -36,7 +36,10 @@ class _Part(BaseModel):
 
 
 class Charge(_Part):
-    """The constants of one charged round: what the accountant needs, and what an auditor asks for beside it."""
+    """The constants of one charged round: what the accountant needs, and what an auditor asks for beside it.
+
+    Of a gain ``max_grad_norm`` is the bound of a shot's gain.
+    """
 
     unit: Literal["shot"] = "shot"
     neighboring_relation: Literal["add_or_remove_one"] = "add_or_remove_one"
@@ -66,6 +69,19 @@ class Charge(_Part):
             max_grad_norm=constants.max_grad_norm,
             windows_per_shot=constants.windows_per_shot,
             update_denominator=tier.update_denominator,
+            delta=tier.delta,
+        )
+
+    @classmethod
+    def of_gain(cls, gain: GainConstants, tier: SizeTier) -> Charge:
+        """Return the charge of sharing the gain: one noised sum, in which every held-back shot takes part."""
+        return cls(
+            sample_rate=1.0,
+            noise_multiplier=gain.noise_multiplier,
+            steps=1,
+            max_grad_norm=gain.clip,
+            windows_per_shot=gain.windows_per_shot,
+            update_denominator=float(gain.shots),
             delta=tier.delta,
         )
 

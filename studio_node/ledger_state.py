@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from federation.errors import BudgetError, LedgerError
@@ -195,6 +196,24 @@ class LedgerState:
                 spent=spent,
             )
         return AccountCharge(show=show, renyi_order=account.renyi_order)
+
+    def epsilon_left(self, caps: Mapping[str, float]) -> float:
+        """Return how much epsilon a shot has left, by the show that has least of it, down to a hundredth.
+
+        Args:
+            caps: the lifetime cap, epsilon of one shot, of each show that is asked about; not empty.
+        """
+        lefts = []
+        for show, cap in caps.items():
+            account = self.account(show)
+            if account is None:
+                lefts.append(cap)
+            elif account.exhausted:
+                lefts.append(0.0)
+            else:
+                lifetime = RenyiFilter(account.renyi_order, cap, account.delta)
+                lefts.append(cap - lifetime.epsilon_of(account.events))
+        return math.floor(max(0.0, min(lefts)) * 100) / 100
 
     def require_seen(self, seen: LedgerHead | None) -> None:
         """Check that this ledger contains the head that the coordinator has counter-signed.

@@ -1,4 +1,4 @@
-"""One round at the studio: verify, ask the policy, charge, train, store; or send again what is stored.
+"""One round at the studio: verify, ask the policy, charge, train or measure, store; or send again what is stored.
 
 Every refusal is one code outward and one sentence in the studio's own journal. A charge is on disk before a pack is
 opened, and stays whatever happens after; a finished update is on disk before it leaves, and the same question gets
@@ -29,9 +29,16 @@ from federation.errors import (
     SignatureError,
 )
 from federation.journal import Journal
-from federation.messages import PackedWeights, TrainRefusal, TrainRequest, TrainUpdate, encode_reply
+from federation.messages import (
+    PackedUpdate,
+    PackedWeights,
+    TrainRefusal,
+    TrainRequest,
+    TrainUpdate,
+    encode_reply,
+)
 from federation.model_spec import ARCHITECTURE, TRAINABLE_PREFIX, packed_digest
-from federation.plan import RoundInstruction, TensorEntry, TrainingPlan
+from federation.plan import RoundInstruction, SizeTier, TensorEntry, TrainingPlan
 from federation.provisioning import JoinKit
 from model.network import RotoModel
 from studio_node.catalogue import Catalogue, PackEntry
@@ -43,6 +50,7 @@ from studio_node.ledger_records import Charge
 from studio_node.packs import PackReader
 from studio_node.policy import check_policy, consenting_shows
 from studio_node.roto_training import OpenShot, train_update
+from studio_node.shared_gain import noised_gain
 from studio_node.stored_updates import UPDATES_FOLDER, StoredUpdates
 
 
@@ -115,7 +123,8 @@ class LocalRounds:
         refused = check_policy(plan, instruction, config, size_tier=self._kit.size_tier, now=now)
         if refused is not None:
             raise refused
-        self._require_weights(plan, instruction, request.weights)
+        asks_gain = instruction.server_round == plan.gain_round
+        self._require_weights(plan, instruction, request.weights, sets=2 if asks_gain else 1)
         with Ledger.open(self._home / LEDGER_FILE) as ledger:
             ledger.require_seen(instruction.seen_head)
             updates = read_log(self._home).updates
@@ -124,10 +133,10 @@ class LocalRounds:
             stored = self._stored(ledger, plan, instruction, config, now)
             if stored is not None:
                 return stored
-            packs = self._packs(plan, config, now)
+            packs = self._packs(plan, config, now, held_back=asks_gain)
             reservation = ledger.reserve(
                 instruction,
-                Charge.of(plan, plan.tier_of(config.name)),
+                _charge(plan, instruction, plan.tier_of(config.name)),
                 {entry.show: config.epsilon_lifetime_of(entry.show) for entry in packs},
                 dataset_digest=digest(canonical_json([[e.show, e.shot_id, e.epoch] for e in packs])),
                 now=now,
@@ -138,11 +147,15 @@ class LocalRounds:
                 sequence=reservation.head.sequence,
             )
             charged = [entry for entry in packs if entry.show in reservation.shows]
-            with Catalogue.open(self._home) as catalogue:  # from here on their ids are fixed
+            with Catalogue.open(
+                self._home
+            ) as catalogue:  # from here on their ids are fixed, held-back ones too
                 catalogue.mark_trained(
                     [e.shot_id for e in charged], datetime.datetime.fromtimestamp(now, datetime.UTC)
                 )
-            return self._update(ledger, plan, instruction, request.weights, charged, reservation, now)
+            caps = {show: config.epsilon_lifetime_of(show) for show in reservation.shows}
+            left = ledger.state.epsilon_left(caps) if config.policy.share_epsilon_left else None
+            return self._update(ledger, plan, instruction, request.weights, charged, reservation, now, left)
 
     def _update(
         self,
@@ -153,6 +166,7 @@ class LocalRounds:
         packs: Sequence[PackEntry],
         reservation: Reservation,
         now: int,
+        left: float | None,
     ) -> tuple[bytes, ExpectedUpdate]:
         shots: list[OpenShot] = [
             partial(
@@ -164,14 +178,18 @@ class LocalRounds:
             )
             for entry in packs
         ]
-        update = train_update(plan, self._kit.size_tier, weights, shots, warn=self._warn)
+        if plan.gain is not None and instruction.server_round == plan.gain_round:
+            update: PackedUpdate = noised_gain(plan.gain, weights, shots, warn=self._warn)
+        else:
+            update = train_update(plan, self._kit.size_tier, weights, shots, warn=self._warn)
         head = reservation.head
-        frame = encode_reply(TrainUpdate(update, plan.digest, head.sequence, head.hash))
-        expected = ExpectedUpdate.of(plan, head, replay=False)
+        frame = encode_reply(TrainUpdate(update, plan.digest, head.sequence, head.hash, left))
+        expected = ExpectedUpdate.of(plan, instruction.server_round, head, replay=False, epsilon_left=left)
         inspect_frame(frame, expected)  # what may not leave is not kept either
         self._updates.put(instruction.question, frame)
         ledger.done(head.sequence, digest(frame), now=max(now, int(time.time())))
-        self._journal.write("trained", f"{plan.campaign} round {instruction.server_round}: update stored")
+        done, what = ("measured", "gain") if expected.parameters == 1 else ("trained", "update")
+        self._journal.write(done, f"{plan.campaign} round {instruction.server_round}: {what} stored")
         return frame, expected
 
     def _stored(
@@ -202,13 +220,16 @@ class LocalRounds:
         self._journal.write(
             "resent", f"{plan.campaign} round {instruction.server_round}: stored update sent again"
         )
-        return frame, ExpectedUpdate.of(plan, charged.head, replay=True)
+        left = reply.epsilon_left  # as it was told first, whatever the policy says now: the same bytes
+        asked = instruction.server_round
+        return frame, ExpectedUpdate.of(plan, asked, charged.head, replay=True, epsilon_left=left)
 
-    def _packs(self, plan: TrainingPlan, config: StudioConfig, now: int) -> list[PackEntry]:
+    def _packs(
+        self, plan: TrainingPlan, config: StudioConfig, now: int, *, held_back: bool
+    ) -> list[PackEntry]:
+        day = datetime.datetime.fromtimestamp(now, datetime.UTC)
         with Catalogue.open(self._home) as catalogue:
-            consenting = catalogue.trainable_shots(
-                config.shows, datetime.datetime.fromtimestamp(now, datetime.UTC)
-            )
+            consenting = catalogue.trainable_shots(config.shows, day, held_back=held_back)
         packs = [entry for entry in consenting if entry.frozen_digest == plan.model.frozen_digest]
         if len(packs) < len(consenting):
             self._warn(
@@ -218,20 +239,21 @@ class LocalRounds:
         if not packs:
             raise RefusedError(
                 RefusalCode.NO_CONSENT,
-                "no shot is ready for training: no show has consent today, or none is ingested for this release",
+                f"no shot is ready {'to measure a gain on' if held_back else 'for training'}: no show has consent "
+                "today, or none is ingested for this release" + (" and held back" if held_back else ""),
                 hint="see: fedroto studio catalogue, fedroto studio consent",
             )
         return packs
 
     def _require_weights(
-        self, plan: TrainingPlan, instruction: RoundInstruction, weights: PackedWeights
+        self, plan: TrainingPlan, instruction: RoundInstruction, weights: PackedWeights, *, sets: int
     ) -> None:
         code = RefusalCode.WRONG_BASE
         if plan.model.architecture != ARCHITECTURE or plan.model.trainable != self._trainable:
             raise RefusedError(
                 code, f"the plan trains {plan.model.architecture}, this installation has {ARCHITECTURE}"
             )
-        if weights.size != plan.model.parameters or packed_digest(weights) != instruction.base_digest:
+        if weights.size != sets * plan.model.parameters or packed_digest(weights) != instruction.base_digest:
             raise RefusedError(code, "the weights that came are not those that the instruction names")
         if not np.isfinite(weights).all():
             raise RefusedError(code, "the weights that came hold NaN or an infinity")
@@ -252,3 +274,9 @@ class LocalRounds:
 
     def _warn(self, text: str) -> None:
         self._journal.write("warning", text)
+
+
+def _charge(plan: TrainingPlan, instruction: RoundInstruction, tier: SizeTier) -> Charge:
+    if plan.gain is not None and instruction.server_round == plan.gain_round:
+        return Charge.of_gain(plan.gain, tier)
+    return Charge.of(plan, tier)

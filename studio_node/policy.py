@@ -11,8 +11,8 @@ from collections.abc import Iterator
 
 from federation.config import StudioConfig, StudioPolicy
 from federation.errors import RefusalCode, RefusedError
-from federation.plan import RoundInstruction, TrainingPlan
-from federation.privacy import epsilon, event_of
+from federation.plan import GainConstants, RoundInstruction, SizeTier, TrainingPlan
+from federation.privacy import epsilon, event_of, gain_event_of
 
 CLOCK_SLACK_S = 300
 """By how much a coordinator's clock may be ahead; Flower's node authentication allows the same."""
@@ -114,7 +114,9 @@ def _policy_objections(
     plan: TrainingPlan, instruction: RoundInstruction, policy: StudioPolicy
 ) -> Iterator[tuple[RefusalCode, str]]:
     code = RefusalCode.POLICY
-    if instruction.server_round > plan.rounds:
+    if plan.gain is not None and instruction.server_round == plan.gain_round:
+        yield from _gain_objections(plan.gain, plan.tier_of(instruction.studio), policy)
+    elif instruction.server_round > plan.rounds:
         yield code, f"round {instruction.server_round} of a plan of {plan.rounds} rounds"
     constants = plan.privacy
     for name, asked, allowed in (
@@ -148,4 +150,31 @@ def _policy_objections(
             code,
             f"one round of the plan costs epsilon {cost:.3f} (delta {tier.delta:g}), this studio's policy allows "
             f"{policy.epsilon_per_round_max:g} a round (studio.toml)",
+        )
+
+
+def _gain_objections(
+    gain: GainConstants, tier: SizeTier, policy: StudioPolicy
+) -> Iterator[tuple[RefusalCode, str]]:
+    code = RefusalCode.POLICY
+    if not policy.share_gain:
+        yield code, "the plan asks for this studio's gain, which it does not share (studio.toml: share_gain)"
+    if gain.noise_multiplier < policy.noise_multiplier_min:
+        yield (
+            code,
+            f"the gain's noise_multiplier is {gain.noise_multiplier:g}, this studio's policy asks for at least "
+            f"{policy.noise_multiplier_min:g} (studio.toml)",
+        )
+    if gain.windows_per_shot > policy.windows_per_shot_max:
+        yield (
+            code,
+            f"the gain asks for windows_per_shot {gain.windows_per_shot}, this studio's policy allows "
+            f"{policy.windows_per_shot_max} (studio.toml)",
+        )
+    cost = epsilon([gain_event_of(gain)], tier.delta)
+    if cost > policy.epsilon_per_gain_max:
+        yield (
+            code,
+            f"sharing the gain costs epsilon {cost:.3f} (delta {tier.delta:g}), this studio's policy allows "
+            f"{policy.epsilon_per_gain_max:g} (studio.toml)",
         )

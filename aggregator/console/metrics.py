@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
-from aggregator.overview import Overview, shown_error
+from aggregator.overview import Overview
 from aggregator.release_check import MODEL
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
@@ -63,7 +63,7 @@ def _rounds(overview: Overview) -> Iterator[Family]:
         "Rounds whose weights the public benchmark found worse.",
         [(label, sum(one.rolled_back for one in status.rounds))],
     )
-    errors = [error for one in status.rounds if (error := shown_error(one)) is not None]
+    errors = [one.shown_error for one in status.rounds if one.shown_error is not None]
     yield (
         "fedroto_round_error_percent",
         "gauge",
@@ -91,6 +91,16 @@ def _studios(overview: Overview) -> Iterator[Family]:
             ({"studio": one.name, "tier": one.size_tier}, one.online)
             for one in overview.studios
             if one.admitted and one.online is not None
+        ],
+    )
+    yield (
+        "fedroto_studio_epsilon_left",
+        "gauge",
+        "What the studio's ledger leaves a shot, where the studio shares it.",
+        [
+            ({"studio": one.name}, one.epsilon_left)
+            for one in overview.studios
+            if one.epsilon_left is not None
         ],
     )
     yield (

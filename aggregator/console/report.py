@@ -79,16 +79,19 @@ def _rounds(status: CampaignStatus) -> str:
         [one.server_round, one.phase, one.sentence.partition(": ")[2], one.reason.partition("missing: ")[2]]
         for one in status.rounds
     ]
-    return section("Rounds", table(["round", "state", "how it went", "missing"], rows))
+    gain = [] if status.gain is None else [paragraph(f"After the last round: {status.gain.gain_sentence}.")]
+    return section("Rounds", table(["round", "state", "how it went", "missing"], rows), *gain)
 
 
 def _participation(overview: Overview, status: CampaignStatus) -> str:
     rows = [
-        [one.name, one.size_tier, f"{one.returned} of {one.rounds}", one.late]
+        [one.name, one.size_tier, f"{one.returned} of {one.rounds}", one.late, _left(one.epsilon_left)]
         for one in overview.studios
         if one.name in status.plan.studios
     ]
-    return section("Studios", table(["studio", "size tier", "updates in time", "used late"], rows))
+    return section(
+        "Studios", table(["studio", "size tier", "updates in time", "used late", "epsilon left"], rows)
+    )
 
 
 def _cost(overview: Overview) -> str:
@@ -140,6 +143,10 @@ def _benchmark(overview: Overview) -> str:
     ]
     chart = line_chart([ours, *rivals], across="release", up=f"mean boundary error, {UNIT}")
     return section("Public benchmark, release by release", chart or paragraph("No release yet."))
+
+
+def _left(epsilon_left: float | None) -> str:
+    return "not shared" if epsilon_left is None else f"{epsilon_left:.2f}"
 
 
 def _time(at: float) -> str:

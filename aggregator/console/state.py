@@ -7,7 +7,7 @@ import shlex
 from typing import Any
 
 from aggregator.campaign_status import CampaignStatus, RoundLine
-from aggregator.overview import Overview, StudioOverview, shown_error
+from aggregator.overview import Overview, StudioOverview
 from aggregator.plan_cost import TierCost
 from aggregator.release_check import MODEL, UNIT
 from aggregator.release_list import ListedRelease
@@ -40,6 +40,7 @@ def _campaign(status: CampaignStatus) -> dict[str, Any]:
         "base_release": status.plan.base_release,
         "studios": sorted(status.plan.studios),
         "rounds": [_round(one) for one in status.rounds],
+        "gain": None if status.gain is None else status.gain.gain_sentence,
         "feed": [
             {"at": one.at, "event": one.event, "text": one.text, "studio": one.studio}
             for one in status.events
@@ -61,7 +62,7 @@ def _round(one: RoundLine) -> dict[str, Any]:
         "why": {turn.studio: turn.reason for turn in one.studios if turn.reason},
         "used_late": list(one.used_late),
         "rolled_back": one.rolled_back,
-        "error": shown_error(one),
+        "error": one.shown_error,
     }
 
 
@@ -77,6 +78,7 @@ def _studio(one: StudioOverview) -> dict[str, Any]:
         "returned": one.returned,
         "late": one.late,
         "rounds": one.rounds,
+        "epsilon_left": one.epsilon_left,
     }
 
 

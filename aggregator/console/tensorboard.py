@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from aggregator.overview import Overview, shown_error
+from aggregator.overview import Overview
 from aggregator.release_check import MODEL
 from federation.errors import ConfigError, RoundError
 
@@ -47,9 +47,8 @@ def _values(overview: Overview) -> list[tuple[str, float, int, float]]:
             ("rounds/degraded", one.phase == "degraded"),
         ):
             values.append((name, float(value), one.server_round, one.opened_at))
-        error = shown_error(one)
-        if error is not None:
-            values.append(("benchmark/round", error, one.server_round, one.opened_at))
+        if one.shown_error is not None:
+            values.append(("benchmark/round", one.shown_error, one.server_round, one.opened_at))
     values += [
         (f"epsilon/tier_{cost.tier}", value, number, overview.at)
         for cost in overview.costs

@@ -1,4 +1,4 @@
-"""``fedroto studio gain``: what the federation is worth to this studio, measured at home."""
+"""``fedroto studio gain`` and ``hold-back``: what the federation is worth to this studio, measured at home."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ def register(studio: typer.Typer) -> None:
     studio.command(epilog="Example: fedroto studio gain /mnt/shows/HELD_BACK --home node --release releases")(
         gain
     )
+    studio.command(epilog="Example: fedroto studio hold-back sh010 sh045 sh120 --home node")(hold_back)
 
 
 def gain(
     source: list[Path] = typer.Argument(
-        ..., help="Folders of approved shots that were held back: never ingested for training."
+        ..., help="Folders of approved shots that training never sees: not ingested, or held back."
     ),
     home: Path = Home,
     release: Path | None = typer.Option(
@@ -44,13 +45,15 @@ def gain(
 ) -> None:
     """Measure on held-back shots how many keys and hours a release saves, against base, own tuning and trackers.
 
-    The result is private: it is written on this machine only, and no command sends it.
+    The result is private: it is written on this machine only, and no command sends it. A noised number for those who
+    want to share one: fedroto studio hold-back.
     """
     from federation.config import STUDIO_CONFIG, load_studio_config
     from federation.durable import make_private_dir, write_atomic
     from federation.held_releases import verified_release
-    from studio_node.gain import Tolerance, measure_gain, trained_shots
+    from studio_node.gain import Tolerance, measure_gain
     from studio_node.gain_page import gain_page
+    from studio_node.held_back import trained_shots
     from studio_node.predict_shot import load_model
     from studio_node.shot_folders import find_shots
     from studio_node.withdrawal import REPORTS_FOLDER
@@ -77,6 +80,30 @@ def gain(
     number = None if pulled is None else pulled.number
     write_atomic(page, gain_page(studio, report, release=number, rate=rate).encode(), mode=0o600)
     show({"page": page, "release": number, "report": report}, as_json, _text)
+
+
+def hold_back(
+    shots: list[str] = typer.Argument(
+        ..., metavar="SHOT...", help="Ingested shots that were never trained on."
+    ),
+    home: Path = Home,
+    as_json: bool = Json,
+) -> None:
+    """Keep shots from training, to measure on them what a release is worth; they stay held back.
+
+    With share_gain = true in studio.toml, a coordinator whose plan asks for it gets one number of them after each
+    campaign: noised, charged to their shows and in the egress log. By default nothing of it leaves.
+    """
+    from studio_node.held_back import hold_back as hold
+
+    show(
+        {"held_back": hold(home, shots)},
+        as_json,
+        lambda done: "\n".join(
+            f"{name}: {len(held)} shots are held back: {', '.join(held)}"
+            for name, held in done["held_back"].items()
+        ),
+    )
 
 
 def _text(done: dict[str, Any]) -> str:

@@ -112,6 +112,8 @@ def _headline(overview: Overview, status: CampaignStatus) -> RenderableType:
     )
     if status.rounds:
         head.append(f"\n{status.rounds[-1].sentence}", "bold")
+    if status.gain is not None:
+        head.append(f"; {status.gain.gain_sentence}")
     costs = [
         f"tier {cost.tier} {cost.spent:.3f} of {cost.planned:.3f}"
         if cost.spent is not None and cost.planned is not None
@@ -136,7 +138,7 @@ def _rounds(status: CampaignStatus) -> Table:
             f"{one.bytes_in:,}",
             f"{max(took):.1f} s" if took else "-",
             Text(
-                "-" if one.public_error is None else f"{one.public_error:.3f}",
+                "-" if one.shown_error is None else f"{one.shown_error:.3f}",
                 "bold red" if one.rolled_back else "",
             ),
             Text(f"ROLLED BACK: {one.verdict}" if one.rolled_back else one.reason),
@@ -147,7 +149,7 @@ def _rounds(status: CampaignStatus) -> Table:
 def _studios(overview: Overview) -> Table:
     from rich.text import Text
 
-    table = _table("studio", "tier", "seen", "updates in time", "version")
+    table = _table("studio", "tier", "seen", "updates in time", "epsilon left", "version")
     for one in overview.studios:
         seen = "not known (no SuperLink)" if one.online is None else "online" if one.online else "offline"
         if one.online is False and one.last_seen is not None:
@@ -158,6 +160,7 @@ def _studios(overview: Overview) -> Table:
             one.size_tier,
             Text(seen if one.admitted else "revoked", STYLES.get(seen, "") if one.admitted else "red"),
             f"{one.returned} of {one.rounds}{late}" if one.named else "not in this plan",
+            "not shared" if one.epsilon_left is None else f"{one.epsilon_left:.2f}",
             {"same": "same as here", "other": "another", "unknown": "not known yet"}[one.installation],
         )
     return table

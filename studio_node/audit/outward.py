@@ -25,7 +25,7 @@ from studio_node.roto_training import OpenShot, train_update
 ROUNDS = 16
 """Half of them with one shot more; enough to see a weight that carries less than a tenth of its noise."""
 HEAD = LedgerHead(sequence=1, hash="a" * 64)
-KNOWN_FIELDS = ("update", "plan_digest", "ledger_sequence", "ledger_hash")
+KNOWN_FIELDS = ("update", "plan_digest", "ledger_sequence", "ledger_hash", "epsilon_left")
 
 
 def check_outward(privacy: PrivacyConstants) -> list[Finding]:
@@ -40,7 +40,7 @@ def check_outward(privacy: PrivacyConstants) -> list[Finding]:
     for server_round in range(ROUNDS):
         try:
             frame = _frame(plan, shots[: 1 + server_round % 2])
-            inspect_frame(frame, ExpectedUpdate.of(plan, HEAD, replay=False))
+            inspect_frame(frame, ExpectedUpdate.of(plan, 1, HEAD, replay=False))
         except EgressError as error:
             held = str(error)
             break

@@ -65,6 +65,7 @@ class SimulatedStudio:
     delay_s: float = 1.0
     online: bool = True
     refuses: RefusalCode | None = None
+    gain_sum: float | None = None  # what it shares of its gain; None: it does not share it
     distort: Callable[[TrainUpdate], TrainReply | RecordDict] | None = None  # before it signs
     distort_signed: Callable[[SignedUpdate], SignedUpdate | TrainUpdate] | None = None
     key: ec.EllipticCurvePrivateKey = field(default_factory=lambda: ec.generate_private_key(ec.SECP384R1()))
@@ -91,12 +92,16 @@ class SimulatedStudio:
             return RefusalCode.LEDGER
         if self.clock() >= min(instruction.expires_at, plan.expires_at):
             return RefusalCode.EXPIRED
+        if instruction.server_round == plan.gain_round and self.gain_sum is None:
+            return RefusalCode.POLICY
         return self.refuses
 
     def train(self, plan: TrainingPlan, instruction: RoundInstruction) -> TrainUpdate:
         """Charge, then train: a small random update on the grid that depends on the question alone."""
         self.charged.append(instruction.question)
         self.ledger.append(_hash(f"{self.ledger[-1]}{instruction.question}"))
+        if instruction.server_round == plan.gain_round:
+            return TrainUpdate(np.float32([self.gain_sum]), plan.digest, len(self.ledger), self.ledger[-1])
         seed = _hash(f"{self.name}{instruction.question}")
         raw = np.random.default_rng(int(seed[:16], 16)).standard_normal(plan.model.parameters)
         scaled = raw * (0.5 * plan.update.norm_max / np.linalg.norm(raw))

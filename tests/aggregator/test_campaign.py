@@ -96,18 +96,18 @@ def test_progress_says_how_each_round_went(simulator):
     simulator.studios["cedar"].online = False
     told = []
     simulator.run(rounds=1, quorum=2, deadline_s=60, told=told)
-    assert "round 1: 2 of 3 returned, 414 B each; missing: cedar (never online)" in told
+    assert "round 1: 2 of 3 returned, 418 B each; missing: cedar (never online)" in told
     assert [line["text"] for line in events(simulator)] == told
     closed = next(line for line in events(simulator) if line["event"] == "round.closed")
-    assert (closed["returned"], closed["missing"], closed["bytes"]) == (["ash", "birch"], ["cedar"], 828)
+    assert (closed["returned"], closed["missing"], closed["bytes"]) == (["ash", "birch"], ["cedar"], 836)
 
 
 def test_the_consoles_tables_follow(simulator):
     simulator.run(**SETTINGS)
     connection = sqlite3.connect(folder_of(simulator) / "rounds.sqlite")
     assert connection.execute("SELECT server_round, phase, returned, bytes_in FROM rounds").fetchall() == [
-        (1, "closed", 3, 1242),
-        (2, "closed", 3, 1242),
+        (1, "closed", 3, 1254),
+        (2, "closed", 3, 1254),
     ]
     assert connection.execute(
         "SELECT count(*) FROM studio_rounds WHERE standing = 'accepted'"

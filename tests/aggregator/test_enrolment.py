@@ -87,12 +87,13 @@ def test_a_rotated_key_replaces_the_old_one_for_ever(book):
 
 def test_ledger_heads_only_go_forward(book):
     book.admit("ash", "s", KEYS[0], now=5)
-    book.record_head("ash", head(7))
-    book.record_head("ash", head(6, "b"))
+    book.record_head("ash", head(7), 4.5)
+    book.record_head("ash", head(6, "b"), 6.0)
     book.record_head("ash", head(7, "c"))
-    assert book.studio("ash").seen_head == head(7)
+    assert (book.studio("ash").seen_head, book.studio("ash").epsilon_left) == (head(7), 4.5)
     book.record_head("ash", head(8, "d"))
     assert book.studio("ash").seen_head == head(8, "d")
+    assert book.studio("ash").epsilon_left is None, "it shares it no more"
 
 
 def test_not_even_sql_takes_a_ledger_head_back(book, tmp_path):

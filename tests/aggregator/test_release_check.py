@@ -9,6 +9,7 @@ from aggregator.release_check import (
     CLIPS_MIN,
     MARGIN,
     BenchmarkRun,
+    SharedGain,
     check_candidate,
     paired_interval,
 )
@@ -183,3 +184,19 @@ def test_a_check_with_numbers_that_are_not_finite_cannot_be_written():
         check_candidate(run(errors), None).to_json()
     with pytest.raises(ReleaseError, match="not finite"):
         check_candidate(run(BASELINE), run(errors)).to_json()
+
+
+@pytest.mark.parametrize(
+    ("gain", "passed", "said"),
+    [
+        (SharedGain(3, 0.03, 0.01), True, "gain: 3 studios, mean +3.00%"),
+        (SharedGain(3, 0.01, 0.02), True, "proves nothing"),
+        (SharedGain(3, -0.001, 0.01), False, "no gain: 3 studios, mean -0.10%"),
+        (SharedGain(2), True, "not enough: 2 studios shared their gain, 3 are needed"),
+    ],
+)
+def test_where_studios_share_their_gain_its_mean_has_to_be_above_zero(gain, passed, said):
+    check = check_candidate(run(BASELINE * 0.7), None, gain)
+    assert check.passed == passed
+    assert said in check.gates[-1].why
+    assert json.loads(check.to_json())["gain"] == dataclasses.asdict(gain)

@@ -122,8 +122,21 @@ class TestRounds:
         (simulator.home / "plan_key.pub").write_bytes(public_pem(simulator.plan_key.public_key()))
         shown = campaign_status(simulator.home, "spring")
         assert [one.rolled_back for one in shown.rounds] == [False, True, False]
-        assert shown.rounds[1].public_error == pytest.approx(20.0)
+        assert shown.rounds[1].shown_error == pytest.approx(20.0)
         assert "ROLLED BACK: worse than" in shown.rounds[1].sentence
+
+    def test_of_two_updates_no_number_is_told(self, simulator):
+        simulator.studios["cedar"].online = False
+        told = []
+        settings = {"rounds": 1, "quorum": 2, "deadline_s": 60, "told": told}
+        simulator.run(**settings, measure_factory=by_distance(simulator, 0.0))
+        (simulator.home / "plan_key.pub").write_bytes(public_pem(simulator.plan_key.public_key()))
+        (shown,) = campaign_status(simulator.home, "spring").rounds
+        assert shown.rolled_back
+        assert shown.shown_error is None
+        judged = [text for text in (*told, shown.sentence) if "benchmark" in text]
+        assert len(judged) == 2
+        assert not any(char.isdigit() for text in judged for char in text.partition("ROLLED BACK")[2])
 
     def test_the_same_campaign_gone_on_with_decides_the_same(self, simulator):
         settings = {"rounds": 2, "quorum": 2, "deadline_s": 60}

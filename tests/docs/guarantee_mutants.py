@@ -29,13 +29,14 @@ PRIVACY = "federation/privacy.py"
 NOISE = "studio_node/noise.py"
 EGRESS = "studio_node/egress.py"
 POLICY = "studio_node/policy.py"
+GAIN = "studio_node/shared_gain.py"
 MUTANTS = (
     Mutant(1, "a shot moves to another show", "studio_node/catalogue.py",
            "if row is None or row == (shot_id, show):", "if row is None or row[0] == shot_id:"),
     Mutant(1, "ids are not fixed before training", ROUND,
            "[e.shot_id for e in charged], datetime", "[], datetime"),
     Mutant(1, "a shot that looks like another does not wait", "studio_node/catalogue.py",
-           "and pack.shot_id not in waiting ", ""),
+           "            and pack.shot_id not in waiting\n", ""),
     Mutant(2, "accounting is for half of a shot", PRIVACY,
            "accountant.history = [(event.noise_multiplier,", "accountant.history = [(2 * event.noise_multiplier,"),
     Mutant(3, "a shot's gradient holds windows of the shots before it", TRAINING,
@@ -110,4 +111,14 @@ MUTANTS = (
     Mutant(20, "a network file system will do", "studio_node/ledger_file.py",
            "if mount is not None and mount.kind in NETWORK_KINDS:", "if False:"),
     Mutant(20, "the clock may jump back", STATE, "if back_s > CLOCK_BACK_S:", "if False:"),
+    Mutant(21, "a gain is shared by default", "federation/config.py",
+           "share_gain: bool = False", "share_gain: bool = True"),
+    Mutant(21, "a shot's gain is not clipped", GAIN, "min(max(math.trunc(found / step), -most), most)",
+           "math.trunc(found / step)"),
+    Mutant(21, "a gain has half of the noise", GAIN, "gaussian(1, gain.noise_multiplier * gain.clip, step)",
+           "gaussian(1, gain.noise_multiplier * gain.clip / 2, step)"),
+    Mutant(21, "held-back shots are trained on", "studio_node/catalogue.py",
+           "(pack.shot_id.casefold() in kept) == held_back", "held_back <= (pack.shot_id.casefold() in kept)"),
+    Mutant(21, "a gain is charged like a fraction of a round", "studio_node/ledger_records.py",
+           "sample_rate=1.0,\n", "sample_rate=0.1,\n"),
 )  # fmt: skip

@@ -21,8 +21,10 @@ def test_the_next_release_in_one_command_and_another_without_a_studio_that_left(
         told["number"] is not None
     ):  # few shots and much noise may not pass the check, and then nothing is published
         assert told["comparison"]["new"]["number"] == told["number"]
-    again = federation.run("retrain-again", line, statuses=(0, 1))
+    named = [*command("coordinator retrain", home=home, campaign=told["campaign"]["campaign"]), *sets]
+    again = federation.run("retrain-again", named, statuses=(0, 1))
     assert again["campaign"]["rounds"] == told["campaign"]["rounds"], "nothing was trained twice"
+    assert again["number"] == told["number"]
     for studio, was in before.items():
         now = federation.look(studio)
         assert len(json.dumps(now["ledger"])) >= len(json.dumps(was["ledger"])), "the ledger goes on"

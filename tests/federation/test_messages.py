@@ -52,12 +52,20 @@ def test_a_request_survives_its_frame_bit_for_bit(plan, instruction, weights):
     assert frame.position == len(frame.data)
 
 
-@given(update=arrays, plan_digest=digests, sequence=st.integers(0, 2**63 - 1), ledger_hash=digests)
+@given(
+    update=arrays,
+    plan_digest=digests,
+    sequence=st.integers(0, 2**63 - 1),
+    ledger_hash=digests,
+    left=st.none() | st.floats(0, 100),
+)
 @settings(deadline=None)
-def test_an_update_survives_its_frame_bit_for_bit(update, plan_digest, sequence, ledger_hash):
-    read = read_reply(Bytes(messages.encode_reply(TrainUpdate(update, plan_digest, sequence, ledger_hash))))
+def test_an_update_survives_its_frame_bit_for_bit(update, plan_digest, sequence, ledger_hash, left):
+    sent = TrainUpdate(update, plan_digest, sequence, ledger_hash, left)
+    read = read_reply(Bytes(messages.encode_reply(sent)))
     assert same(read.update, update)
     assert (read.plan_digest, read.ledger_sequence, read.ledger_hash) == (plan_digest, sequence, ledger_hash)
+    assert read.epsilon_left == left
 
 
 @pytest.mark.parametrize("code", RefusalCode)
@@ -102,13 +110,17 @@ def test_a_frame_of_another_kind_or_form_is_no_request(data):
         frame(3, [b"\x00"]),
         frame(3, [b""]),
         frame(3, [b"\x01\x02"]),
-        frame(2, [b"\0" * 4, b"ab" * 32, b"\0" * 7, b"cd" * 32]),
-        frame(2, [b"\0" * 4, b"ab" * 32, b"\xff" * 8, b"cd" * 32]),
-        frame(2, [b"\0" * 4, b"AB" * 32, b"\0" * 8, b"cd" * 32]),
-        frame(2, [b"\0" * 4, b"ab" * 31, b"\0" * 8, b"cd" * 32]),
-        frame(2, [b"\0" * 4, b"ab" * 32, b"\0" * 8, b"\xff" * 64]),
-        frame(2, [b"", b"ab" * 32, b"\0" * 8, b"cd" * 32]),
-        frame(2, [b"\0" * 5, b"ab" * 32, b"\0" * 8, b"cd" * 32]),
+        frame(2, [b"\0" * 4, b"ab" * 32, b"\0" * 8, b"cd" * 32]),
+        frame(2, [b"\0" * 4, b"ab" * 32, b"\0" * 7, b"cd" * 32, b""]),
+        frame(2, [b"\0" * 4, b"ab" * 32, b"\xff" * 8, b"cd" * 32, b""]),
+        frame(2, [b"\0" * 4, b"AB" * 32, b"\0" * 8, b"cd" * 32, b""]),
+        frame(2, [b"\0" * 4, b"ab" * 31, b"\0" * 8, b"cd" * 32, b""]),
+        frame(2, [b"\0" * 4, b"ab" * 32, b"\0" * 8, b"\xff" * 64, b""]),
+        frame(2, [b"", b"ab" * 32, b"\0" * 8, b"cd" * 32, b""]),
+        frame(2, [b"\0" * 5, b"ab" * 32, b"\0" * 8, b"cd" * 32, b""]),
+        frame(2, [b"\0" * 4, b"ab" * 32, b"\0" * 8, b"cd" * 32, b"\0" * 7]),
+        frame(2, [b"\0" * 4, b"ab" * 32, b"\0" * 8, b"cd" * 32, struct.pack("<d", -1)]),
+        frame(2, [b"\0" * 4, b"ab" * 32, b"\0" * 8, b"cd" * 32, struct.pack("<d", np.nan)]),
     ],
 )
 def test_a_frame_of_another_kind_or_form_is_no_reply(data):
@@ -129,10 +141,10 @@ def test_no_part_beyond_its_limit_is_even_asked_for(part, excess):
 
 
 def test_a_claimed_length_is_checked_before_anything_is_allocated():
-    reader = Bytes(frame(2, [b""] * 4, lengths=[2**32 - 1] * 4))
+    reader = Bytes(frame(2, [b""] * 5, lengths=[2**32 - 1] * 5))
     with pytest.raises(MessageError, match="at most"):
         read_reply(reader)
-    assert reader.largest <= 16
+    assert reader.largest <= 20
 
 
 @given(cut=st.integers(0, 10_000))

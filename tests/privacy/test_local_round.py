@@ -5,6 +5,7 @@ import time
 import numpy as np
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519
+from studio_under_test import StudioUnderTest
 
 from federation import set_up
 from federation.config import ShowConsent
@@ -99,6 +100,20 @@ def test_the_same_question_gets_the_same_bytes_without_training_or_charge(studio
     assert again.expected.replay
     assert untrained == [5]
     assert charges(studio) == 1
+
+
+def test_what_is_left_of_the_budget_leaves_only_where_the_policy_shares_it(tmp_path, studio, untrained):
+    assert decode_reply(studio.rounds().answer(studio.request()).frame).epsilon_left is None
+    sharing = StudioUnderTest.made(tmp_path / "sharing", {"kelp": 1, "moss": 1}, share_epsilon_left=True)
+    set_up.record_consent(sharing.home, "moss", ShowConsent(training_allowed=True, epsilon_lifetime=3.0))
+    plan = sharing.plan()
+    answer = sharing.rounds().answer(sharing.request(plan=plan))
+    told = inspect_frame(answer.frame, answer.expected).epsilon_left
+    account = next(one for one in show_ledger(sharing.home).accounts if one.show == "moss")
+    assert 0 < told <= 3.0 - account.epsilon, (
+        "of the show with the smaller cap, and never more than the ledger says"
+    )
+    assert sharing.rounds().answer(sharing.request(plan=plan)).frame == answer.frame
 
 
 def test_another_question_is_trained_and_charged_anew(studio, untrained):

@@ -91,6 +91,7 @@ def test_an_update_within_every_rule_may_leave():
         (frame(plan_digest="0" * 64), "plan in force"),
         (frame(ledger_sequence=5), "ledger record 5"),
         (frame(ledger_hash="0" * 64), "ledger record"),
+        (frame(epsilon_left=4.5), "epsilon left 4.5, this studio shares None"),
     ],
 )
 def test_an_update_that_breaks_a_rule_does_not_leave(data, named):

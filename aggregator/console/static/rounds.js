@@ -29,7 +29,8 @@ function headline(campaign, now) {
     const left = last.deadline_at - now;
     return left > 0 ? `${sentence}. ${left < 120 ? `${Math.round(left)} s` : `${Math.round(left / 60)} min`} left.` : `${sentence}.`;
   }
-  return campaign.state === "stopped" ? `${sentence}. Its process is gone; run it again to go on.` : `${sentence}.`;
+  const told = campaign.gain === null ? `${sentence}.` : `${sentence}. ${campaign.gain}.`;
+  return campaign.state === "stopped" ? `${told} Its process is gone; run it again to go on.` : told;
 }
 
 export function drawTiles(state) {
@@ -90,8 +91,9 @@ export function drawStudios({ studios, at }) {
     make("td", {}, one.tier),
     make("td", {}, presence(one, at)),
     make("td", { className: "number" }, one.named ? `${one.returned} of ${one.rounds}${one.late ? `, ${one.late} late` : ""}` : "not in this plan"),
+    make("td", { className: "number" }, one.epsilon_left === null ? "not shared" : one.epsilon_left.toFixed(2)),
     make("td", {}, { same: "same as here", other: make("span", { className: "no" }, "another"), unknown: "not known yet" }[one.installation])));
-  table(byId("studios"), ["studio", "tier", "seen", "updates in time", "version"].map((text) => heading(text)), rows);
+  table(byId("studios"), ["studio", "tier", "seen", "updates in time", "epsilon left", "version"].map((text) => heading(text)), rows);
 }
 
 function presence(one, now) {

@@ -57,6 +57,14 @@ def test_studios_are_shown_with_their_part_and_where_they_are(home, look):
     assert {one.online for one in look(None).studios} == {None}
 
 
+def test_what_is_left_of_a_studios_budget_is_shown_only_where_it_shares_it(home, look):
+    told = {one["name"]: one["epsilon_left"] for one in page_state(look())["studios"]}
+    assert told == {"alder": None, "birch": 5.25, "cedar": None, "hazel": None, "rowan": None}
+    assert 'fedroto_studio_epsilon_left{studio="birch"} 5.25' in metrics(look())
+    assert metrics(look()).count("fedroto_studio_epsilon_left{") == 1
+    assert report(look()).count("not shared") == 4
+
+
 def test_a_studio_with_another_program_version_is_named(home, look):
     home.round(6, Phase.OPEN, {"rowan": Turn(Standing.REFUSED, reason="refused: bundle mismatch")})
     assert {one.name: one.installation for one in look().studios}["rowan"] == "other"

@@ -54,12 +54,19 @@ class OutgoingMessage:
         proto: what is announced, without content.
         tree: names of all objects.
         objects: the objects by name.
+        inner: content of those that are made of others; Flower would name all of these anew for it, reading the model
+            each time.
     """
 
     message_id: str
     proto: MessageProto
     tree: ObjectTree
     objects: dict[str, InflatableObject]
+    inner: dict[str, bytes]
+
+    def content(self, name: str) -> bytes:
+        """Return an object's content."""
+        return self.inner[name] if name in self.inner else self.objects[name].deflate()
 
     def upload(self, names: set[str], push_object: Callable[[str, bytes], None]) -> None:
         """Upload the named objects, a few at a time; the first failure is raised.
@@ -69,9 +76,7 @@ class OutgoingMessage:
         """
         chosen = [name for name in self.objects if name in names]
         with ThreadPoolExecutor(_at_once(chosen)) as pool:
-            uploads = [
-                pool.submit(lambda n: push_object(n, self.objects[n].deflate()), name) for name in chosen
-            ]
+            uploads = [pool.submit(lambda n: push_object(n, self.content(n)), name) for name in chosen]
             try:
                 for upload in uploads:
                     upload.result()
@@ -83,11 +88,13 @@ def take_apart(message: Message) -> OutgoingMessage:
     """Name a message by its content and list its objects."""
     with no_object_id_recompute():
         message.metadata.__dict__["_message_id"] = message.object_id
+        objects = get_all_nested_objects(message)
         return OutgoingMessage(
             message_id=message.object_id,
             proto=message_to_proto(remove_content_from_message(message)),
             tree=get_object_tree(message),
-            objects=get_all_nested_objects(message),
+            objects=objects,
+            inner={name: one.deflate() for name, one in objects.items() if one.children},
         )
 
 

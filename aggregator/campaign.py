@@ -35,6 +35,7 @@ from federation.flower.bundle import build_bundle, bundle_digest
 from federation.flower.transport import UnreachableError
 from federation.homes import CoordinatorHome
 from federation.keys import PLAN_KEY, load_plan_key
+from federation.memory import return_large_blocks
 from federation.model_spec import Tensors, base_model_spec, pack_trainable, packed_digest, with_trained
 from federation.plan import Name, TrainingPlan
 from model.weights_note import require_public_file
@@ -118,6 +119,7 @@ def run_campaign(
         FedrotoError: settings, keys or the enrolment book are missing.
         ModelError: the base weights are not weights of this version.
     """
+    return_large_blocks()
     clock, pace = clock or Clock(), pace or Pace()
     bundle = build_bundle() if bundle is None else bundle
     plan_key = load_plan_key(CoordinatorHome(home).keys / PLAN_KEY)

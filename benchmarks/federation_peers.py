@@ -38,7 +38,7 @@ QUIET = {
     "FLWR_DISABLE_UPDATE_CHECK": "1",
     "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
 }
-PATIENCE_S = 400.0
+PATIENCE_S, TRIES = 400.0, 12
 
 
 def main() -> None:
@@ -121,14 +121,23 @@ def _flower(root: Path, asked: argparse.Namespace) -> dict[str, Any]:
         "studios": asked.studios,
         "file": f'"{file}"',
     }
+    line = [
+        _beside("flwr"),
+        "run",
+        str(PEERS / "flower_app"),
+        "here",
+        "--run-config",
+        " ".join(f"{name}={value}" for name, value in settings.items()),
+    ]
+    environment = {**os.environ, **QUIET, "FLWR_HOME": str(home)}
     with _flower_processes(root, port, runtimes):
-        time.sleep(20)
-        subprocess.run(
-            [_beside("flwr"), "run", str(PEERS / "flower_app"), "here",
-             "--run-config", " ".join(f"{name}={value}" for name, value in settings.items())],
-            env={**os.environ, **QUIET, "FLWR_HOME": str(home)}, check=True, timeout=60,
-            stdout=subprocess.DEVNULL,
-        )  # fmt: skip
+        for _ in range(TRIES):  # the SuperLink takes its time to start
+            time.sleep(5)
+            started = subprocess.run(line, env=environment, check=False, timeout=90, capture_output=True)
+            if started.returncode == 0:
+                break
+        else:
+            raise SystemExit(started.stdout.decode()[-2000:])
         until = time.monotonic() + PATIENCE_S
         while not file.exists() or len(file.read_text().splitlines()) < asked.rounds:
             if time.monotonic() > until:

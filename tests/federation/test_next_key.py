@@ -11,7 +11,7 @@ from federation.config import StudioConfig
 from federation.errors import IdentityError
 from federation.next_key import adopt_next_key, made_next_key, next_key, next_key_path
 from federation.provisioning import KIT_SCHEMA, JoinKit, JoinRequest
-from federation.studio_rotation import begin_rotation
+from federation.studio_rotation import begin_rotation, send_rotation
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 PLAN_KEY = ed25519.Ed25519PrivateKey.generate()
@@ -26,7 +26,7 @@ def kit(node_key):
             "size_tier": "m",
             "node_key": node_key,
             "fleet_address": "localhost:9443",
-            "service_address": "localhost:9444",
+            "service_address": "localhost:1",  # nobody is there
             "ca_pem": certificates.create_authority("north", now=NOW).certificate_pem.decode(),
             "plan_key_pem": keys.public_pem(PLAN_KEY.public_key()).decode(),
             "release_key_pem": keys.public_pem(PLAN_KEY.public_key()).decode(),
@@ -61,6 +61,13 @@ def test_a_rotation_leaves_the_key_in_use_and_proves_the_next_one(studio):
 
 def test_beginning_twice_gives_the_same_key(studio):
     assert begin_rotation(studio, now=NOW).fingerprint == begin_rotation(studio, now=NOW).fingerprint
+
+
+def test_a_request_that_cannot_go_over_the_line_is_left_as_a_file(studio):
+    begun = begin_rotation(studio, now=NOW)
+    sent = send_rotation(studio, begun)
+    assert (sent.sent_to, sent.request, sent.fingerprint) == (None, begun.request, begun.fingerprint)
+    assert "does not answer" in sent.why_not_sent
 
 
 def test_a_studio_that_has_not_joined_cannot_rotate(tmp_path):

@@ -56,6 +56,13 @@ class Reliability:
     bands: tuple[Band, ...]
 
 
+def reliabilities(scores: Sequence[MethodScore], method: str) -> list[Reliability]:
+    """Judge the confidence of a method at every key distance where there is enough to say."""
+    own = [score for score in scores if score.method == method]
+    found = [reliability([s for s in own if s.gap == gap]) for gap in sorted({score.gap for score in own})]
+    return [one for one in found if one is not None]
+
+
 def reliability(scores: Sequence[MethodScore]) -> Reliability | None:
     """Judge the confidence of one method at one key distance; None with too few frames to say."""
     expected = [100 * expected_error(score.confidence) for score in scores]

@@ -13,7 +13,6 @@ from federation.cli.output import Json, plain, progress, show, sparkline, table
 if TYPE_CHECKING:
     from federation.cli.model_measure import Measured
     from model.evaluation import Difference, MethodScore
-    from model.reliability import Reliability
 
 app = typer.Typer(no_args_is_help=True, help="Make and measure weights, on public data only.")
 
@@ -116,14 +115,13 @@ def evaluate(
     )
     from federation.cli.model_page import DIFFERENCE_HEADINGS, difference_rows
     from model.methods import CLASSICAL
+    from model.reliability import reliabilities
 
     methods = {**CLASSICAL, **models_as_methods({"model": model})}
     measured = measure_clips(clips, _gaps(gaps), methods, per_case=per_case)
     differences = _differences(measured.scores, [("model", name) for name in CLASSICAL])
-    relied_on = _reliabilities(measured.scores, "model")
-    counts = (
-        count_keys(measured, methods, pixels=pixels, percent=percent, suggesting=["model"]) if keys else {}
-    )
+    relied_on = reliabilities(measured.scores, "model")
+    counts = count_keys(measured, methods, pixels=pixels, percent=percent) if keys else {}
 
     def text(done: Any) -> str:
         parts = [f"{source} on {clips}", means_text(measured.scores)]
@@ -206,14 +204,6 @@ def _differences(scores: Sequence[MethodScore], pairs: Sequence[tuple[str, str]]
         for gap in sorted({score.gap for score in scores})
         for one, other in pairs
     ]
-    return [one for one in found if one is not None]
-
-
-def _reliabilities(scores: Sequence[MethodScore], method: str) -> list[Reliability]:
-    from model.reliability import reliability
-
-    gaps = sorted({score.gap for score in scores})
-    found = [reliability([s for s in scores if (s.gap, s.method) == (gap, method)]) for gap in gaps]
     return [one for one in found if one is not None]
 
 

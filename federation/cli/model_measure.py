@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 CASES = "procedural"
 GAPS = (5, 10, 20)
 RULES: tuple[KeyRule, ...] = ("suggested", "halving")
-"""Ways to choose the next key that need no hindsight."""
+"""Ways to choose the next key that need no hindsight; the method named ``model`` is counted by them too."""
 
 
 @dataclass(frozen=True)
@@ -72,19 +72,13 @@ def measure_clips(
 
 
 def count_keys(
-    measured: Measured,
-    methods: Mapping[str, OutlineMethod],
-    *,
-    pixels: float,
-    percent: float,
-    suggesting: Sequence[str] = (),
+    measured: Measured, methods: Mapping[str, OutlineMethod], *, pixels: float, percent: float
 ) -> dict[str, dict[str, int]]:
     """Per measured clip and method: the keys that an artist adds to the first and the last one, on the worst frames.
 
     Args:
         measured: the clips.
         methods: by name.
-        suggesting: methods that are also counted with keys where they suggest them, and halfway between keys.
         pixels: what a frame's outline may be off on average.
         percent: the same in percent of its size; the larger of both counts.
     """
@@ -98,11 +92,10 @@ def count_keys(
             for method, place in methods.items()
         }
         counts[name] |= {
-            f"{method}, {rule}": len(
-                keys_needed(clip, methods[method], tolerance_px=pixels, tolerance_percent=percent, rule=rule)
+            f"model, {rule}": len(
+                keys_needed(clip, methods["model"], tolerance_px=pixels, tolerance_percent=percent, rule=rule)
             )
             - 2
-            for method in suggesting
             for rule in RULES
         }
     return counts

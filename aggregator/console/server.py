@@ -19,23 +19,32 @@ from aggregator.presence import Presence
 from federation.errors import FedrotoError
 from federation.pages.guard import HEADERS, Secret
 from federation.pages.serving import PAGE, Guarded, listening, page_address, page_files, page_server
+from federation.pages.token_file import kept_token
 
 Look = Callable[[str | None, bool], Overview]
 FRESH = {**HEADERS, "Cache-Control": "no-store"}
 
 
-def open_console(home: Path, *, port: int = 0, on_open: Callable[[str], None] = lambda address: None) -> None:
+def open_console(
+    home: Path,
+    *,
+    port: int = 0,
+    token_file: Path | None = None,
+    on_open: Callable[[str], None] = lambda address: None,
+) -> None:
     """Serve a coordinator's console on 127.0.0.1 until it is interrupted; it reads and never writes.
 
     Args:
         home: the coordinator's.
         port: to listen on; 0 takes a free one.
+        token_file: keeps the token over restarts; made if it is missing. None takes a new token.
         on_open: called with the page's address once it can be opened.
 
     Raises:
         ConfigError: the port is taken.
+        IdentityError: the token's file is open to others or holds none.
     """
-    secret = Secret.new("console")
+    secret = Secret.new("console", None if token_file is None else kept_token(token_file))
     with listening(port) as listener, Presence.of_home(home) as presence:
         overviews = Overviews(home, PlanCosts())
         app = console_app(

@@ -25,6 +25,10 @@ def register(coordinator: typer.Typer) -> None:
 def console(
     home: Path = Home,
     port: int = typer.Option(0, help="Port on 127.0.0.1; 0 takes a free one."),
+    token_file: Path | None = typer.Option(
+        None,
+        help="Keep the token in this file (0600, made if missing), so that it outlives a restart: for Prometheus.",
+    ),
     browser: bool = typer.Option(True, "--browser/--no-browser", help="Open the page in the browser."),
     as_json: bool = Json,
 ) -> None:
@@ -42,7 +46,7 @@ def console(
         if browser and not as_json:
             typer.launch(address)
 
-    open_console(home, port=port, on_open=told)
+    open_console(home, port=port, token_file=token_file, on_open=told)
 
 
 def report(

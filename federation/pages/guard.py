@@ -2,8 +2,9 @@
 
 Such a server listens on the loopback only. That alone would let any web page that the person visits, and any other
 user of the machine, reach it; so every request needs the token (from the start address, then as a cookie that no script
-can read), a Host that is a loopback name (a page that rebinds its name to 127.0.0.1 has its own), and, for anything
-but plain reading, an Origin that is the page itself. The rules are pure; the server only asks them.
+can read; a program sends it as a bearer), a Host that is a loopback name (a page that rebinds its name to 127.0.0.1 has
+its own), and, for anything but plain reading, an Origin that is the page itself. The rules are pure; the server only
+asks them.
 """
 
 from __future__ import annotations
@@ -37,13 +38,14 @@ class Secret:
     cookie: str
 
     @classmethod
-    def new(cls, page: str) -> Secret:
+    def new(cls, page: str, token: str | None = None) -> Secret:
         """A token that nobody can guess.
 
         Args:
             page: "desk" or "console"; stands in the cookie's name.
+            token: that was kept from an earlier start (``federation.pages.token_file``).
         """
-        return cls(secrets.token_urlsafe(32), f"fedroto_{page}_{secrets.token_hex(4)}")
+        return cls(token or secrets.token_urlsafe(32), f"fedroto_{page}_{secrets.token_hex(4)}")
 
     def set_cookie(self) -> str:
         """The header that hands the token to the browser, for this page's own requests only."""
@@ -78,6 +80,9 @@ def refusal(asked: Asked, secret: Secret) -> tuple[int, str] | None:
 
 def _given(asked: Asked, secret: Secret) -> list[str]:
     given = [] if asked.websocket else parse_qs(asked.query).get("token", [])
+    scheme, _, bearer = asked.headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer" and not asked.websocket:
+        given.append(bearer.strip())
     try:
         morsel = SimpleCookie(asked.headers.get("cookie", "")).get(secret.cookie)
     except CookieError:

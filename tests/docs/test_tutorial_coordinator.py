@@ -11,7 +11,7 @@ from federation.cli.main import app
 
 DOCS = Path(__file__).parent.parent.parent / "docs"
 TEXT = (DOCS / "tutorial-coordinator.md").read_text()
-BLOCKS = re.findall(r"^```\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)
+BLOCKS = re.findall(r"^```\w*\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)
 COMMANDS = [line for block in BLOCKS for line in block.splitlines() if line.startswith("fedroto")]
 
 

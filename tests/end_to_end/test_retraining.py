@@ -6,7 +6,7 @@ import pytest
 
 from federation.cli.demo_processes import command
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(3600)]
 
 
 def test_the_next_release_in_one_command_and_another_without_a_studio_that_left(real_federation):

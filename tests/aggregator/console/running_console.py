@@ -15,8 +15,8 @@ from tests.pages.running_page import RunningPage
 class RunningConsole(RunningPage):
     """``fedroto coordinator console`` on a home; use as a context."""
 
-    def __init__(self, home: Path) -> None:
-        super().__init__("coordinator", "console", "--home", home)
+    def __init__(self, home: Path, *options: object) -> None:
+        super().__init__("coordinator", "console", "--home", home, *options)
 
     def get(self, path: str, *, token: str | None = None, **headers: str) -> tuple[int, str]:
         """Ask for a path; returns the status and the body."""

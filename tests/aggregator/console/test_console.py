@@ -1,12 +1,17 @@
 """The console in a real browser: what it shows, that it follows what happens, and that its death changes nothing."""
 
 import os
+import stat
 from urllib.parse import urlsplit
 
+import pytest
 from coordinator_home import OUT, REFUSED_BUDGET
 from running_console import RunningConsole
 
 from aggregator.round_state import Phase
+from federation.errors import IdentityError
+from federation.pages.guard import Secret
+from federation.pages.token_file import kept_token
 from tests.pages.chromium import Browser, needs_chromium
 
 pytestmark = needs_chromium
@@ -63,8 +68,13 @@ def test_a_coordinators_look_at_the_federation(home, tmp_path):
     os.close(lock)
 
 
-def test_who_may_read_what(home):
-    with RunningConsole(home.root) as console:
+def test_who_may_read_what(home, tmp_path):
+    kept = tmp_path / "console.token"
+    with RunningConsole(home.root, "--token-file", kept) as console:
+        assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+        assert kept.read_text().strip() == console.token
+        scraped = console.get("/metrics", token="none", Authorization=f"Bearer {console.token}")
+        assert scraped[1].startswith("# HELP fedroto_campaign_running")
         assert console.get("/metrics")[1].startswith("# HELP fedroto_campaign_running")
         assert console.get("/state.json")[0] == 200
         for path in ("/", "/state.json", "/metrics", "/report.html", "/main.js"):
@@ -81,3 +91,11 @@ def test_who_may_read_what(home):
         assert status == 503
         assert "signed document" in body
     assert console.said == ""
+    assert Secret.new("console", kept_token(kept)).token == console.token, "it outlives the console"
+    kept.chmod(0o644)
+    with pytest.raises(IdentityError, match="open to other users"):
+        kept_token(kept)
+    kept.chmod(0o600)
+    kept.write_text("short")
+    with pytest.raises(IdentityError, match="holds no token"):
+        kept_token(kept)

@@ -16,6 +16,7 @@ def asked(method="GET", query="", *, websocket=False, **headers):
     [
         asked(query="token=right-token"),
         asked(cookie=COOKIE),
+        asked(authorization="Bearer right-token"),
         asked(cookie=COOKIE, origin=f"http://{HOST}"),
         asked(cookie=COOKIE, origin=f"http://{HOST}", websocket=True),
         asked(
@@ -34,6 +35,9 @@ def test_the_artists_own_browser_passes(request_):
         asked(),
         asked(query="token=wrong"),
         asked(query="token="),
+        asked(authorization="Bearer wrong"),
+        asked(authorization="Basic right-token"),
+        asked(authorization="Bearer right-token", origin=f"http://{HOST}", websocket=True),
         asked(cookie="fedroto_desk_1=right-toke"),
         asked(cookie="fedroto_desk_2=right-token"),
         asked(cookie="fedroto_desk_1=é"),

@@ -12,7 +12,7 @@ from federation.config import ShowConsent
 from federation.documents import digest
 from federation.errors import RefusalCode
 from federation.messages import TrainRefusal, TrainRequest, TrainUpdate
-from federation.plan import LedgerHead
+from federation.plan import LedgerHead, byte_grid
 from studio_node import local_round
 from studio_node.catalogue import Catalogue
 from studio_node.egress import EgressDoor, decode_reply, inspect_frame
@@ -100,6 +100,16 @@ def test_the_same_question_gets_the_same_bytes_without_training_or_charge(studio
     assert again.expected.replay
     assert untrained == [5]
     assert charges(studio) == 1
+
+
+def test_an_update_of_one_byte_a_value_is_rounded_at_random_once_and_sent_again_as_it_was(studio):
+    parameters = studio.weights.size
+    plan = studio.plan(update={"norm_max": 1.0, "grid": byte_grid(1.0, parameters), "value_bits": 8})
+    first = studio.rounds().answer(studio.request(plan=plan))
+    update = decode_reply(first.frame).update
+    assert (update.dtype, update.size) == (np.int8, parameters)
+    assert 0 < np.abs(update).max() <= 127
+    assert studio.rounds().answer(studio.request(plan=plan)).frame == first.frame
 
 
 def test_what_is_left_of_the_budget_leaves_only_where_the_policy_shares_it(tmp_path, studio, untrained):

@@ -154,13 +154,14 @@ def _flower_processes(root: Path, port: int, runtimes: list[int]) -> Iterator[No
         lines.append(
             [_beside("flower-supernode"), "--insecure", "--superlink", f"127.0.0.1:{port}", "--port", str(runtime)]
         )  # fmt: skip
+    bin_folder = Path(sys.executable).parent  # Flower starts its own programs by name
     children = []
     try:
         for number, line in enumerate(lines):
             home = root / f"node{number}"
             home.mkdir()
             with (root / f"{number}.log").open("wb") as log:
-                environment = QUIET | {"FLWR_HOME": str(home)}
+                environment = QUIET | {"FLWR_HOME": str(home), "PATH": f"{bin_folder}:{os.environ['PATH']}"}
                 children.append(child_process.start(line, stdout=log, stderr=log, environment=environment))
             if number == 0:
                 time.sleep(5)

@@ -285,6 +285,21 @@ def test_an_offline_studio_that_comes_back_in_time_takes_part(simulator):
     assert START + 30 < simulator.now < START + 40
 
 
+def test_a_studio_that_comes_rounds_later_and_one_that_leaves_for_good_just_work(simulator):
+    simulator.studios["cedar"].online = False
+    simulator.at(130, lambda: simulator.switch("cedar", online=True))  # in the third round
+    simulator.at(131, lambda: simulator.switch("birch", online=False))
+    result = simulator.run(rounds=5, quorum=2, deadline_s=60)
+    assert result.state == "complete"
+    assert [one.returned for one in result.rounds] == [
+        ("ash", "birch"),
+        ("ash", "birch"),
+        ("ash", "birch", "cedar"),
+        ("ash", "cedar"),
+        ("ash", "cedar"),
+    ]
+
+
 def test_a_studio_that_is_killed_while_it_trains_is_asked_again(simulator):
     simulator.studios["ash"].delay_s = 20
     simulator.at(10, lambda: simulator.restart("ash"))

@@ -6,29 +6,25 @@ come from the page are judged here: whatever cannot be done is a sentence to the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
-
-import numpy as np
 
 from federation.errors import FedrotoError, MessageError
 from model.errors import ModelError
 from model.keyframes import FloatArray
 from model.methods import CLASSICAL
-from model.shapes import Shape
 from studio_node.desk import gestures
 from studio_node.desk.comparison import compared
-from studio_node.desk.course import Course, FrameState, course_of
+from studio_node.desk.course import Course, course_of
 from studio_node.desk.document import DeskShape
+from studio_node.desk.edits import EDITS, Bench
 from studio_node.desk.exports import Drawn, visible_only
-from studio_node.desk.heads import boolean, number, numbers_of, shape_ids, text
+from studio_node.desk.heads import boolean, number, shape_ids, text
 from studio_node.desk.messages import Shot, comparison_bytes, course_bytes, shape_facts, state_bytes
-from studio_node.desk.point_edits import with_point, with_tangents, without_points
 from studio_node.desk.predictor import Predictor, Wish, keep_pieces, wishes_of
-from studio_node.desk.properties import LONGEST_NAME, with_properties
-from studio_node.desk.session import Edit, Session, changed_shapes, deletion_of, edit_of, ordering_of
+from studio_node.desk.session import Edit, Session, changed_shapes, edit_of
 from studio_node.desk.store import DeskStore
 from studio_node.desk.wire import encode
 
@@ -82,15 +78,19 @@ class Desk:
         Returns:
             Messages for the page that asked, and messages for all pages.
         """
-        action: Callable[..., tuple[list[bytes], list[bytes]]] | None = _ACTIONS.get(head["op"])
+        edit, action = EDITS.get(head["op"]), _ACTIONS.get(head["op"])
         try:
+            if edit is not None:
+                step = edit(self._bench, head, numbers)
+                reply = [] if step.reply is None else [encode(step.reply)]
+                return reply, self._commit(step.edit, step.previews)
             if action is None:
                 raise MessageError(f"the desk does not know {head['op']!r:.40}; reload the page")
             return action(self, head, numbers)
         except (ModelError, FedrotoError) as error:
             hint = getattr(error, "hint", None)
-            reply = {"op": "refused", "reply": head.get("id"), "text": str(error), "hint": hint}
-            return [encode(reply)], []
+            refused = {"op": "refused", "reply": head.get("id"), "text": str(error), "hint": hint}
+            return [encode(refused)], []
 
     def predicted(self, shape_id: int) -> list[bytes]:
         """Take in what the predictor has finished for a shape."""
@@ -170,14 +170,14 @@ class Desk:
 
         self._predictor.want(sorted(wishes, key=urgency))
 
-    def _commit(self, edit: Edit, previews: dict[int, Course] | None = None) -> list[bytes]:
+    def _commit(self, edit: Edit, previews: Mapping[int, Course] = MappingProxyType({})) -> list[bytes]:
         after = self.session.after(edit)
         self._store.append(edit)
-        messages = self._move_to(after, previews or {})
+        messages = self._move_to(after, previews)
         self._store.compact(after)
         return messages
 
-    def _move_to(self, after: Session, previews: dict[int, Course]) -> list[bytes]:
+    def _move_to(self, after: Session, previews: Mapping[int, Course]) -> list[bytes]:
         before = {one.shape_id: one for one in self.session.document.shapes}
         changed = changed_shapes(self.session.document, after.document)
         self.session = after
@@ -191,30 +191,23 @@ class Desk:
         self._wish()
         return [*(self.course_message(one.shape_id) for one in changed), self.state()]
 
-    def _editable(self, shape_id: int) -> DeskShape:
-        one = self.session.document.find(shape_id)
-        if one.locked:
-            raise MessageError(f"'{one.shape.name}' is locked; unlock it in the list of shapes")
-        if one.shape.read_only_reason is not None:
-            raise MessageError(f"'{one.shape.name}' cannot be edited: {one.shape.read_only_reason}")
-        return one
-
-    def _frame(self, head: dict[str, Any], name: str = "frame") -> int:
-        return int(np.clip(number(head, name), self.shot.first_frame, self.shot.last_frame))
+    @property
+    def _bench(self) -> Bench:
+        return Bench(self.shot, self.session.document, self.courses)
 
     # -- actions -----------------------------------------------------------------------------------------------
 
     def _look(self, head: dict[str, Any], numbers: FloatArray) -> tuple[list[bytes], list[bytes]]:
-        self.focus, self._focus_shape = self._frame(head), number(head, "shape")
+        self.focus, self._focus_shape = self._bench.frame(head), number(head, "shape")
         self._wish()
         return [], []
 
     def _drag(self, head: dict[str, Any], numbers: FloatArray) -> tuple[list[bytes], list[bytes]]:
         """Preview a drag or a transform, or commit it where its button went up."""
-        frame, gesture_id = self._frame(head), number(head, "gesture")
+        frame, gesture_id = self._bench.frame(head), number(head, "gesture")
         parts = gestures.parts_of(head)
         if self._gesture is None or self._gesture.number != gesture_id:
-            bases = {p.shape_id: (self._editable(p.shape_id), self.courses[p.shape_id]) for p in parts}
+            bases = {p.shape_id: (self._bench.editable(p.shape_id), self.courses[p.shape_id]) for p in parts}
             self._gesture = gestures.Gesture(gesture_id, frame, bases)
         previews, edited = {}, []
         for part in parts:
@@ -237,118 +230,6 @@ class Desk:
     def _cancel(self, head: dict[str, Any], numbers: FloatArray) -> tuple[list[bytes], list[bytes]]:
         self._gesture = None
         return self.hello(), []
-
-    def _draw(self, head: dict[str, Any], numbers: FloatArray) -> tuple[list[bytes], list[bytes]]:
-        document = self.session.document
-        controls = numbers.reshape(-1, 3, 2) if numbers.size % 6 == 0 else numbers_of(numbers, (0, 3, 2))
-        name = document.free_name(text(head, "name", LONGEST_NAME) or "Shape1")
-        closed = boolean(head, "closed")
-        if len(controls) < (3 if closed else 2):
-            raise MessageError(f"a shape of {len(controls)} point(s) has no outline; draw at least 3")
-        kind: Any = text(head, "kind", 10)
-        shape = Shape.from_keys(name, [self._frame(head)], controls[None], kind=kind, closed=closed)
-        one = DeskShape(document.next_id, shape)
-        messages = self._commit(edit_of(f"draw {name}", document, [one]))
-        return [encode({"op": "drawn", "shape": one.shape_id})], messages
-
-    def _key(self, head: dict[str, Any], numbers: FloatArray) -> tuple[list[bytes], list[bytes]]:
-        """Set keys on a frame as the shapes stand there."""
-        frame = self._frame(head)
-        edited = []
-        for shape_id in shape_ids(head):
-            one, course = self._editable(shape_id), self.courses[shape_id]
-            row = course.row(frame)
-            feather = None if course.feather is None else course.feather[row]
-            edited.append(one.with_key(frame, course.controls[row], feather=feather))
-        return [], self._commit(edit_of(f"key {frame}", self.session.document, edited))
-
-    def _unkey(self, head: dict[str, Any], numbers: FloatArray) -> tuple[list[bytes], list[bytes]]:
-        frame = self._frame(head)
-        edited = [self._editable(i).without_key(frame) for i in shape_ids(head)]
-        return [], self._commit(edit_of(f"delete key {frame}", self.session.document, edited))
-
-    def _move_key(self, head: dict[str, Any], numbers: FloatArray) -> tuple[list[bytes], list[bytes]]:
-        frame, to = self._frame(head), self._frame(head, "to")
-        edited = [self._editable(i).with_moved_key(frame, to) for i in shape_ids(head)]
-        return [], self._commit(edit_of(f"move key {frame} to {to}", self.session.document, edited))
-
-    def _accept(self, head: dict[str, Any], numbers: FloatArray) -> tuple[list[bytes], list[bytes]]:
-        first, last = sorted((self._frame(head, "first"), self._frame(head, "last")))
-        edited = []
-        for shape_id in shape_ids(head):
-            one, course = self._editable(shape_id), self.courses[shape_id]
-            if boolean(head, "undo"):
-                edited.append(one.without_accepted(first, last))
-                continue
-            rows = range(course.row(first), course.row(last) + 1)
-            taken = {
-                course.first + row: course.controls[row]
-                for row in rows
-                if course.states[row] == FrameState.PREDICTED
-            }
-            if taken:
-                edited.append(one.with_accepted(taken))
-        if not edited:
-            raise MessageError(
-                f"nothing between {first} and {last} is predicted to the end; wait for the strip to fill"
-            )
-        label = f"{'take back' if boolean(head, 'undo') else 'accept'} {first}-{last}"
-        return [], self._commit(edit_of(label, self.session.document, edited))
-
-    def _set(self, head: dict[str, Any], numbers: FloatArray) -> tuple[list[bytes], list[bytes]]:
-        """Rename, put into a layer, show, hide, lock, give a lifetime, or say on which frames it is seen."""
-        document = self.session.document
-        edited = [with_properties(document.find(shape_id), head, document) for shape_id in shape_ids(head)]
-        return [], self._commit(edit_of(text(head, "label", 60) or "change", self.session.document, edited))
-
-    def _delete(self, head: dict[str, Any], numbers: FloatArray) -> tuple[list[bytes], list[bytes]]:
-        gone = [self._editable(i).shape_id for i in shape_ids(head)]
-        return [], self._commit(deletion_of("delete", self.session.document, gone))
-
-    def _order(self, head: dict[str, Any], numbers: FloatArray) -> tuple[list[bytes], list[bytes]]:
-        return [], self._commit(ordering_of("reorder", self.session.document, shape_ids(head)))
-
-    def _points(self, head: dict[str, Any], numbers: FloatArray) -> tuple[list[bytes], list[bytes]]:
-        """Add a point, take points away, make them smooth or sharp."""
-        what = text(head, "what", 10)
-        edited, previews = [], {}
-        for part in gestures.parts_of(head):
-            one, course = self._editable(part.shape_id), self.courses[part.shape_id]
-            points = part.points or ()
-            if points and points[-1] >= one.shape.points:
-                raise MessageError(f"point {points[-1]} of '{one.shape.name}' is not there")
-            if what == "add":
-                after, change = with_point(
-                    one, points[0] if points else -1, float(numbers_of(numbers, (1,))[0])
-                )
-            elif what == "remove":
-                after, change = without_points(one, points)
-            elif what in ("smooth", "sharp"):
-                after, change = with_tangents(one, points, smooth=what == "smooth")
-            else:
-                raise MessageError(
-                    f"the desk cannot {what!r:.20} points; it can add, remove, smooth and sharp"
-                )
-            feather = None if course.feather is None else course.feather
-            if feather is not None and what in ("add", "remove"):
-                feather = change(feather)
-            previews[one.shape_id] = replace(course, controls=change(course.controls), feather=feather)
-            edited.append(after)
-        return [], self._commit(edit_of(f"{what} points", self.session.document, edited), previews)
-
-    def _feather(self, head: dict[str, Any], numbers: FloatArray) -> tuple[list[bytes], list[bytes]]:
-        """Grow the feather of points on a frame outwards, or take it away."""
-        frame, width_px = self._frame(head), float(numbers_of(numbers, (1,))[0])
-        edited, previews = [], {}
-        for part in gestures.parts_of(head):
-            one, course = self._editable(part.shape_id), self.courses[part.shape_id]
-            points = range(one.shape.points) if part.points is None else part.points
-            if points and points[-1] >= one.shape.points:
-                raise MessageError(f"point {points[-1]} of '{one.shape.name}' is not there")
-            after, previews[part.shape_id] = gestures.feathered(one, course, frame, points, width_px)
-            edited.append(after)
-        label = "feather" if width_px else "take feather away"
-        return [], self._commit(edit_of(label, self.session.document, edited), previews)
 
     def _undo(self, head: dict[str, Any], numbers: FloatArray) -> tuple[list[bytes], list[bytes]]:
         if self.session.undo_label is None:
@@ -381,21 +262,11 @@ class Desk:
         return replies, []
 
 
-_ACTIONS: Final[dict[str, Any]] = {
+_ACTIONS: Final[dict[str, Callable[[Desk, dict[str, Any], FloatArray], tuple[list[bytes], list[bytes]]]]] = {
     "look": Desk._look,
     "drag": Desk._drag,
     "transform": Desk._drag,
     "cancel": Desk._cancel,
-    "draw": Desk._draw,
-    "key": Desk._key,
-    "unkey": Desk._unkey,
-    "move_key": Desk._move_key,
-    "accept": Desk._accept,
-    "set": Desk._set,
-    "delete": Desk._delete,
-    "order": Desk._order,
-    "points": Desk._points,
-    "feather": Desk._feather,
     "undo": Desk._undo,
     "redo": Desk._redo,
     "compare": Desk._compare,

@@ -14,6 +14,7 @@ from model.shapes import Shape
 from studio_node.desk.course import FrameState
 from studio_node.desk.desk import _ACTIONS, Desk
 from studio_node.desk.document import DeskShape, Document
+from studio_node.desk.edits import EDITS
 from studio_node.desk.messages import Shot
 from studio_node.desk.predictor import Predictor
 from studio_node.desk.session import Session, edit_of
@@ -386,7 +387,7 @@ def test_nonsense_in_any_field_is_answered_and_never_an_error(page):
     rng = np.random.default_rng(1)
     known = {"shapes": [1], "parts": [{"shape": 1, "points": [0]}], "frame": 5, "gesture": 1, "part": 1}
     for turn in range(1500):
-        op = str(rng.choice([*_ACTIONS, "dance"]))
+        op = str(rng.choice([*EDITS, *_ACTIONS, "dance"]))
         spoilt = {name: JUNK[rng.integers(len(JUNK))] for name in rng.choice(FIELDS, 3, replace=False)}
         numbers = [np.zeros(0), np.zeros(2), np.ones(6), np.full(18, 1e4)][turn % 4]
         page.ask(op, numbers, **(known | spoilt))

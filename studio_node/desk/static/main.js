@@ -102,7 +102,7 @@ class Desk {
     byId("said").textContent = said(shapes, this.overlay.swapped ? this.settings.method : null);
     if (document.activeElement !== byId("frame")) byId("frame").value = shapes.frame;
     for (const button of document.querySelectorAll("[data-tool]")) button.classList.toggle("on", button.dataset.tool === this.settings.tool);
-    for (const button of document.querySelectorAll("[data-method]")) button.classList.toggle("on", button.dataset.method === this.settings.method);
+    byId("method").value = this.settings.method;
     byId("swap").classList.toggle("on", this.overlay.swapped);
     this.viewer.classList.toggle("drawing", ["bezier", "bspline"].includes(this.settings.tool));
   }
@@ -275,7 +275,7 @@ listen((name) => desk.act(name));
 helpPage(byId("help"));
 for (const button of document.querySelectorAll("[data-do]")) button.addEventListener("click", () => { desk.act(button.dataset.do); button.blur(); });
 for (const button of document.querySelectorAll("[data-tool]")) button.addEventListener("click", () => desk.setTool(button.dataset.tool));
-for (const button of document.querySelectorAll("[data-method]")) button.addEventListener("click", () => desk.setMethod(button.dataset.method));
+byId("method").addEventListener("change", (event) => { desk.setMethod(event.target.value); event.target.blur(); });
 byId("matte").addEventListener("change", (event) => { desk.settings.matte = event.target.value; desk.draw(); event.target.blur(); });
 byId("onion").addEventListener("change", (event) => { desk.settings.onion = event.target.checked; desk.draw(); });
 byId("ripple").addEventListener("change", (event) => { desk.settings.ripple = event.target.checked; });

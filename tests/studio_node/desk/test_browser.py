@@ -275,7 +275,9 @@ def test_an_artists_way_through_the_desk(desk, browser, shot, work, small_weight
     desk.kill()
     browser.until("document.documentElement.dataset.connected === 'false'")
     assert "saved" in browser.run("document.getElementById('notice').textContent")
-    own = [error for error in browser.errors if "favicon" not in error and "WebSocket" not in error]
+    own = [
+        error for error in browser.errors if "WebSocket" not in error and "CONNECTION_REFUSED" not in error
+    ]
     assert own == []
     here = tuple(f"http://127.0.0.1:{port}/" for port in (desk.port, reopened.port))
     outside = [url for url in browser.requests if not url.startswith((*here, "data:", "blob:"))]

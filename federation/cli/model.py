@@ -126,7 +126,8 @@ def evaluate(
     def text(done: Any) -> str:
         parts = [f"{source} on {clips}", means_text(measured.scores)]
         parts.append(table(DIFFERENCE_HEADINGS, difference_rows(differences)))
-        parts.append(reliability_text(relied_on))
+        if relied_on:
+            parts.append(reliability_text(relied_on))
         if counts:
             parts.append(keys_text(counts, list(CLASSICAL)))
         return "\n\n".join([*parts, *_left_out(measured.skipped)])

@@ -115,8 +115,8 @@ def _measured(
         raise ReleaseError(
             f"releases {old.number} and {new.number} have different matchers and were not checked on the same clips"
         )
-    models = {side: RotoModel.from_tensors(load(side.weights).tensors) for side in (old, new)}
-    runs = measure(home, {str(side.number): model for side, model in models.items()}, progress=progress)
+    models = {str(side.number): RotoModel.from_tensors(load(side.weights).tensors) for side in (old, new)}
+    runs = measure(home, models, progress=progress)
     return runs[str(old.number)], runs[str(new.number)]
 
 

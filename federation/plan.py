@@ -208,6 +208,11 @@ class TrainingPlan(_Frozen):
             raise ValueError(
                 f"{self.model.parameters} trainable values; at least 2, at most {PARAMETERS_MAX}"
             )
+        if self.gain is not None and 2 * self.model.parameters > PARAMETERS_MAX:
+            raise ValueError(
+                f"asking for gains takes two sets of {self.model.parameters} values in one question; at most "
+                f"{PARAMETERS_MAX} fit"
+            )
         if self.update.value_bits == 8 and self.update.grid < byte_grid(
             self.update.norm_max, self.model.parameters
         ):

@@ -10,6 +10,7 @@ from federation.errors import DocumentError, PlanError, SignatureError
 from federation.plan import PARAMETERS_MAX, RoundInstruction, TrainingPlan
 
 KEY = ed25519.Ed25519PrivateKey.generate()
+GAIN = {"clip": 0.125, "noise_multiplier": 8.0, "windows_per_shot": 16, "shots": 20}
 PLAN = {
     "schema": "fedroto.plan/1",
     "federation": "north",
@@ -121,6 +122,9 @@ def test_the_plan_and_its_parts_are_frozen():
         ("schema", "fedroto.plan/2", "schema"),
         ("aggregation", "krum", "aggregation"),
         ("staleness_max", 2, "staleness_max"),
+        ("gain", {**GAIN, "noise_multiplier": 0.5}, "gain.noise_multiplier"),
+        ("gain", {**GAIN, "clip": 2.0}, "gain.clip"),
+        ("gain", {**GAIN, "note": 1}, "gain.note"),
         ("note", "hi", "note"),
         ("rounds", LEAVE_OUT, "rounds"),
     ],
@@ -128,6 +132,20 @@ def test_the_plan_and_its_parts_are_frozen():
 def test_a_plan_that_is_out_of_range_says_where(path, value, said):
     with pytest.raises(PlanError, match=said):
         TrainingPlan.from_payload(changed(PLAN, path, value))
+
+
+def test_a_plan_that_asks_for_gains_has_one_question_more_and_another_answer_to_it():
+    plain, plan = TrainingPlan.from_payload(PLAN), TrainingPlan.from_payload(changed(PLAN, "gain", GAIN))
+    assert plain.gain_round is None
+    assert "gain" not in plain.payload(), "a plan that does not ask has the id that it had before"
+    assert plan.gain_round == plan.rounds + 1
+    assert plan.answer_form(plan.rounds) == plain.answer_form(plan.rounds)
+    form = plan.answer_form(plan.rounds + 1)
+    assert (form.parameters, form.bounds.norm_max) == (1, pytest.approx(0.125 * (20 + 48)))
+    large = changed(PLAN, "model/trainable", [{"name": "a", "shape": [PARAMETERS_MAX]}])
+    TrainingPlan.from_payload(large)
+    with pytest.raises(PlanError, match=f"two sets of {PARAMETERS_MAX} values"):
+        TrainingPlan.from_payload(changed(large, "gain", GAIN))
 
 
 def test_a_research_plan_may_go_without_noise_and_says_that_it_is_not_private():

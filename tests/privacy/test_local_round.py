@@ -140,9 +140,14 @@ def test_another_question_is_trained_and_charged_anew(studio, untrained):
 
 def test_every_included_show_is_charged_and_no_other(studio, untrained):
     studio.consent("moss", False)
-    studio.rounds().answer(studio.request())
+    studio.rounds().answer(studio.request(1))
     assert untrained == [3]
     assert [account.show for account in show_ledger(studio.home).accounts] == ["kelp"]
+    studio.consent("moss", True)
+    studio.rounds().answer(studio.request(2))
+    assert untrained == [3, 5]
+    charged = {account.show: account.charges for account in show_ledger(studio.home).accounts}
+    assert charged == {"kelp": 2, "moss": 1}
 
 
 def test_a_show_that_withdrew_consent_is_not_sent_again(studio, untrained):

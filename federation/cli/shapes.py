@@ -14,7 +14,9 @@ from federation.errors import ConfigError
 if TYPE_CHECKING:
     from model.shapes import ShapeSet
 
-app = typer.Typer(no_args_is_help=True, help="Shape files: .nk, .gizmo, .fxs, .json.")
+app = typer.Typer(
+    no_args_is_help=True, help="Shape files: .nk, .gizmo, .fxs, .json; written only: .jsx, .setting, .py."
+)
 _SIZE = re.compile(r"(\d{1,6})x(\d{1,6})")
 _RANGE = re.compile(r"(-?\d{1,8})(?:-(-?\d{1,8}))?")
 _LISTED = 20

@@ -1,6 +1,6 @@
 """Shapes as programs without slopes, splines of other kinds or layers take them: screen space, Bezier, whole frames.
 
-What After Effects and Fusion have in common; only written, never read.
+What After Effects, Fusion and Blender have in common; only written, never read.
 """
 
 from __future__ import annotations

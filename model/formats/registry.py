@@ -7,7 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from model.errors import FormatError
-from model.formats import after_effects, fusion, nuke, program_shapes, roto_json, silhouette, silhouette_text
+from model.formats import (
+    after_effects,
+    blender,
+    fusion,
+    nuke,
+    program_shapes,
+    roto_json,
+    silhouette,
+    silhouette_text,
+)
 from model.shapes import Shape, ShapeSet
 
 
@@ -95,7 +104,8 @@ AFTER_EFFECTS = ShapeFormat(
     "After Effects script", (".jsx",), None, after_effects.dumps, program_shapes.losses
 )
 FUSION = ShapeFormat("Fusion masks", (".setting",), None, fusion.dumps, program_shapes.losses)
-FORMATS = (NUKE, GIZMO, SILHOUETTE, JSON, AFTER_EFFECTS, FUSION)
+BLENDER = ShapeFormat("Blender script", (".py",), None, blender.dumps, program_shapes.losses)
+FORMATS = (NUKE, GIZMO, SILHOUETTE, JSON, AFTER_EFFECTS, FUSION, BLENDER)
 NUKE_FAMILY = NUKE.suffixes + GIZMO.suffixes
 READABLE = tuple(s for f in FORMATS if f.loads is not None for s in f.suffixes)
 WRITABLE = tuple(s for f in FORMATS for s in f.suffixes)

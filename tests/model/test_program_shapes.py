@@ -1,5 +1,6 @@
 """What is only written: After Effects scripts and Fusion masks hold the outlines that we see."""
 
+import ast
 import json
 import re
 from dataclasses import replace
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from model.curves import bezier_controls, outline, polygon_controls
-from model.formats import after_effects, fusion, program_shapes
+from model.formats import after_effects, blender, fusion, program_shapes
 from model.formats.key_tracks import Track
 from model.keyframes import Keyed
 from model.shapes import Lifetime, Shape, ShapeSet
@@ -101,7 +102,18 @@ def from_fusion(data):
         yield (frames, keys), (opacity[0], 100 * opacity[1]), text
 
 
-@pytest.mark.parametrize(("write", "read"), [(after_effects, from_after_effects), (fusion, from_fusion)])
+def from_blender(data):
+    drawn = next(node.value for node in ast.parse(data).body if isinstance(node, ast.Assign))
+    for one in ast.literal_eval(drawn):
+        left, centre, right = np.moveaxis((np.array(one["path"]) - 0.5) * (WIDTH, -WIDTH), 2, 0)
+        keys = np.stack([left - centre, centre + np.array([WIDTH / 2, HEIGHT / 2]), right - centre], axis=2)
+        yield (one["frames"], keys), (one["alpha_frames"], 100 * np.array(one["alpha"])), one
+
+
+@pytest.mark.parametrize(
+    ("write", "read"),
+    [(after_effects, from_after_effects), (fusion, from_fusion), (blender, from_blender)],
+)
 def test_outlines_and_opacity_are_ours_on_every_whole_frame(write, read):
     data = write.dumps(
         ShapeSet(tuple(replace(s, path=str(i)) for i, s in enumerate(SHAPES)), WIDTH, HEIGHT, 1001)
@@ -132,6 +144,8 @@ def test_modes_and_names_are_said_in_each_programs_words():
     first, second = (found[2] for found in from_after_effects(after_effects.dumps(shapes)))
     assert (first["name"], first["mode"], first["inverted"]) == (one.name, "SUBTRACT", True)
     assert (second["mode"], second["inverted"]) == ("ADD", False)
+    first, second = (found[2] for found in from_blender(blender.dumps(shapes)))
+    assert (first["name"], first["blend"], first["inverted"]) == (one.name, "MERGE_SUBTRACT", True)
     text = fusion.dumps(shapes).decode()
     assert "Shape7__a___b_ = PolylineMask" in text
     assert 'FuID { "Subtract" }' in text

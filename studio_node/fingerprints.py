@@ -50,14 +50,14 @@ def frame_hashes(working: NDArray[np.uint8] | None) -> list[np.uint64]:
     if working is None:
         return [NOTHING] * len(VIEWS)
     step = max(1, min(working.shape[:2]) // (SAMPLES_A_CELL * SIDE))
-    sparse = working[::step, ::step]
+    sparse = np.ascontiguousarray(working[::step, ::step])
     return [_hash(_middle(sparse, part)) for part in VIEWS]
 
 
 def _middle(picture: NDArray[np.uint8], part: float) -> NDArray[np.uint8]:
     """The middle of a picture, ``part`` of its width and height."""
     top, left = (round(side * (1 - part) / 2) for side in picture.shape[:2])
-    return np.ascontiguousarray(picture[top : picture.shape[0] - top, left : picture.shape[1] - left])
+    return picture[top : picture.shape[0] - top, left : picture.shape[1] - left]
 
 
 def _hash(picture: NDArray[np.uint8]) -> np.uint64:

@@ -7,8 +7,9 @@ by a partial picture and a pending error text: every read here checks both.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,7 +23,10 @@ from model.errors import PlateError
 PIXELS_MAX = 16_384 * 16_384
 """Largest data or display window that is read; a header that claims more is damaged or hostile."""
 PARTS_MAX = 64
+BAND_ROWS = 256
+"""Rows that are developed at a time: a multiple of what any EXR compression packs together."""
 Sample = Literal["float32", "float16", "uint8"]
+Develop = Callable[[NDArray[Any]], NDArray[Any]]
 HALF_MAX = 65_504.0
 """Largest finite half float; brighter pixels, and infinite ones, become this."""
 
@@ -62,7 +66,9 @@ def read_header(path: Path) -> PictureHeader:
         return _header(path, file)
 
 
-def read_pixels(path: Path, *, sample: Sample | None = None) -> tuple[PictureHeader, NDArray[Any]]:
+def read_pixels(
+    path: Path, *, sample: Sample | None = None, develop: Develop | None = None
+) -> tuple[PictureHeader, NDArray[Any]]:
     """Read a picture inside its display window.
 
     Pixels of the data window outside the display window (overscan) are left out; where the display window reaches
@@ -71,18 +77,20 @@ def read_pixels(path: Path, *, sample: Sample | None = None) -> tuple[PictureHea
     Args:
         path: the file.
         sample: what a pixel is to be; None for float32 where the file is ``linear``, else uint8.
+        develop: turns rows [h, W, 3] into what is wanted of them; it is given a band at a time, so that the whole
+            picture as it is stored is never in memory, and must leave black black.
 
     Returns:
-        The header, and [H, W, 3] RGB. ``float32``: integer files from 0 to 1; never NaN, infinite or negative.
-        ``float16``: of a ``linear`` file, halves exactly as they are stored and floats rounded to them. ``uint8``: of
-        an integer file, 16 bits rounded.
+        The header, and [H, W, 3] RGB, or what that was developed into. ``float32``: integer files from 0 to 1; never
+        NaN, infinite or negative. ``float16``: of a ``linear`` file, halves exactly as they are stored and floats
+        rounded to them. ``uint8``: of an integer file, 16 bits rounded.
 
     Raises:
         PlateError: as :func:`read_header`, or the pixels are truncated or corrupt.
     """
     with _opened(path) as file:
         header = _header(path, file)
-        data = _channels(path, file, header, sample or ("float32" if header.linear else "uint8"))
+        data = _data_window(path, file, header, sample or ("float32" if header.linear else "uint8"), develop)
         spec = file.spec()
     picture = _in_display_window(data, header, (spec.x - spec.full_x, spec.y - spec.full_y))
     if picture.dtype == np.float32:
@@ -210,13 +218,32 @@ def rgb_channels(names: Sequence[str]) -> tuple[int, int, int] | None:
     return None
 
 
-def _channels(path: Path, file: Any, header: PictureHeader, sample: Sample) -> NDArray[Any]:
-    red, green, blue = header.channels
+def _data_window(
+    path: Path, file: Any, header: PictureHeader, sample: Sample, develop: Develop | None
+) -> NDArray[Any]:
+    """All pixels that the file has."""
     kind = {"float32": oiio.FLOAT, "float16": oiio.HALF, "uint8": oiio.UINT8}[sample]
+    spec, part = file.spec(), header.part
+    if develop is None or spec.tile_width:
+        whole = _channels(path, file, header, partial(file.read_image, part, 0), kind)
+        return whole if develop is None else develop(whole)
+    bottom = spec.y + spec.height
+    bands = []
+    for top in range(spec.y, bottom, BAND_ROWS):
+        read = partial(file.read_scanlines, part, 0, top, min(top + BAND_ROWS, bottom), 0)
+        bands.append(develop(_channels(path, file, header, read, kind)))
+    return np.concatenate(bands)
+
+
+def _channels(
+    path: Path, file: Any, header: PictureHeader, read: Callable[..., Any], kind: Any
+) -> NDArray[Any]:
+    """Red, green and blue of what ``read`` gives for a range of channels."""
+    red, green, blue = header.channels
     if (green, blue) == (red + 1, red + 2):
-        pieces = [file.read_image(header.part, 0, red, blue + 1, kind)]
+        pieces = [read(red, blue + 1, kind)]
     else:
-        pieces = [file.read_image(header.part, 0, channel, channel + 1, kind) for channel in header.channels]
+        pieces = [read(channel, channel + 1, kind) for channel in header.channels]
     error = file.geterror()
     if error or any(piece is None for piece in pieces):
         raise PlateError(f"{path.name} is truncated or corrupt: {_first_line(error)}")

@@ -14,6 +14,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from numpy.typing import NDArray
 from model.errors import PlateError
 from model.working import to_working
 from studio_node.movies import FIRST_FRAME, Movie
-from studio_node.pictures import PictureHeader, Sample, read_header, read_pixels, set_read_threads
+from studio_node.pictures import Develop, PictureHeader, Sample, read_header, read_pixels, set_read_threads
 from studio_node.plate_colour import require_colour_space, scene_linear
 from studio_node.sequences import FileSequence, describe_frames, find_sequence
 
@@ -179,12 +180,11 @@ class PlateSequence:
                 return self._cache[frame]
             exposure = self.exposure
         # Not under the lock: the desk reads for its page and for its prediction on two threads at once.
-        pixels = self._measured.pop(frame, None)
-        if pixels is None:
-            pixels = self._pixels(frame)
-        if pixels is None:
+        develop = partial(to_working, exposure=exposure) if self.linear else None
+        measured = self._measured.pop(frame, None)
+        image = self._pixels(frame, develop) if measured is None or develop is None else develop(measured)
+        if image is None:
             return None
-        image = to_working(pixels, exposure) if self.linear else pixels
         image.setflags(write=False)  # shared by everybody who asks for the frame
         with self._lock:
             self._cache[frame] = image
@@ -192,26 +192,31 @@ class PlateSequence:
                 self._cache.popitem(last=False)
             return image
 
-    def _pixels(self, frame: int) -> NDArray[Any] | None:
-        """Read a frame [H, W, 3]: scene-linear light, float16 or (by way of a colour space) float32; or uint8."""
+    def _pixels(self, frame: int, develop: Develop | None = None) -> NDArray[Any] | None:
+        """Read a frame [H, W, 3]: scene-linear light, float16 or (by way of a colour space) float32; or uint8.
+
+        Scene-linear light is developed while it is read where that is asked for.
+        """
         if frame in self._problems:
             return None
         try:
-            pixels = self._read(frame)
-            if self.colour_space is not None:
-                return np.maximum(scene_linear(pixels, self.colour_space), 0.0)
+            if self.colour_space is None:
+                return self._read(frame, develop)
+            light = np.maximum(scene_linear(self._read(frame), self.colour_space), 0.0)
+            return light if develop is None else develop(light)
         except PlateError as error:
             self._problems[frame] = str(error)
             return None
-        return pixels
 
-    def _read(self, frame: int) -> NDArray[Any]:
+    def _read(self, frame: int, develop: Develop | None = None) -> NDArray[Any]:
         if self._movie is not None and self.files.movie_start is not None:
             pixels: NDArray[Any] = self._movie.read(frame - self.files.movie_start)
             return pixels if self.colour_space is None else pixels.astype(np.float32) / 255
         native: Sample = "float16" if self._kind.linear else "uint8"
         header, pixels = read_pixels(
-            self.files.files[frame], sample=native if self.colour_space is None else "float32"
+            self.files.files[frame],
+            sample=native if self.colour_space is None else "float32",
+            develop=develop,
         )
         if _Kind.of(header) != self._kind:
             raise PlateError("the file changed while it was read")

@@ -8,6 +8,7 @@ import pytest
 from model.errors import PlateError
 from model.working import to_working
 from studio_node.pictures import (
+    BAND_ROWS,
     HALF_MAX,
     read_header,
     read_pixels,
@@ -158,6 +159,16 @@ def test_a_tiled_exr_with_smaller_copies_is_read_at_full_size(tmp_path):
 def test_halves_become_the_same_codes_as_floats(exposure):
     every = np.arange(2**16, dtype=np.uint16).view(np.float16)[: 3 * 21845].reshape(1, -1, 3)
     np.testing.assert_array_equal(to_working(every, exposure), to_working(every.astype(np.float32), exposure))
+
+
+def test_a_picture_developed_in_bands_is_the_one_developed_whole(tmp_path):
+    tall = np.random.default_rng(1).gamma(1, 0.3, (2 * BAND_ROWS + 9, 6, 3)).astype(np.float32)
+    _raw_exr(
+        tmp_path / "p.1001.exr", tall, origin=(2, -5), display=(0, 0, 9, 2 * BAND_ROWS + 9), kind=oiio.HALF
+    )
+    plate = PlateSequence.open(tmp_path)
+    whole = read_pixels(tmp_path / "p.1001.exr", sample="float16")[1]
+    np.testing.assert_array_equal(plate.working(1001), to_working(whole, plate.exposure))
 
 
 def test_a_plate_of_halves_and_floats_is_one_plate(tmp_path):

@@ -41,7 +41,7 @@ def main(target: Path) -> None:
         with desk, Browser(width=1360, height=860) as browser:
             browser.open(desk.address)
             browser.until("window.fedrotoDesk && fedrotoDesk.begun")
-            browser.until(QUIET, 300)
+            browser.until(QUIET, 900)
             browser.run("fedrotoDesk.shapes.select([1]); fedrotoDesk.selectionChanged()")
             browser.run("fedrotoDesk.act('worst')")
             browser.until("fedrotoDesk.plate.has(fedrotoDesk.shapes.frame)")

@@ -200,6 +200,9 @@ class LedgerState:
     def epsilon_left(self, caps: Mapping[str, float]) -> float:
         """Return how much epsilon a shot has left, by the show that has least of it, down to a hundredth.
 
+        The smaller of what is left of the cap above the epsilon that was spent and of the same share of the cap as the
+        lifetime filter has left, which is what decides in the end.
+
         Args:
             caps: the lifetime cap, epsilon of one shot, of each show that is asked about; not empty.
         """
@@ -208,11 +211,8 @@ class LedgerState:
             account = self.account(show)
             if account is None:
                 lefts.append(cap)
-            elif account.exhausted:
-                lefts.append(0.0)
             else:
-                lifetime = RenyiFilter(account.renyi_order, cap, account.delta)
-                lefts.append(cap - lifetime.epsilon_of(account.events))
+                lefts.append(min(cap - account.epsilon, cap * (1 - account.fraction(cap))))
         return math.floor(max(0.0, min(lefts)) * 100) / 100
 
     def require_seen(self, seen: LedgerHead | None) -> None:

@@ -91,8 +91,8 @@ export function drawStudios({ studios, at }) {
     make("td", {}, one.tier),
     make("td", {}, presence(one, at)),
     make("td", { className: "number" }, one.named ? `${one.returned} of ${one.rounds}${one.late ? `, ${one.late} late` : ""}` : "not in this plan"),
-    make("td", { className: "number" }, one.epsilon_left === null ? "not shared" : one.epsilon_left.toFixed(2)),
-    make("td", {}, { same: "same as here", other: make("span", { className: "no" }, "another"), unknown: "not known yet" }[one.installation])));
+    make("td", { className: "number" }, one.epsilon_left === null ? "-" : one.epsilon_left.toFixed(2)),
+    make("td", {}, { same: "same", other: make("span", { className: "no" }, "another"), unknown: "not known" }[one.installation])));
   table(byId("studios"), ["studio", "tier", "seen", "updates in time", "epsilon left", "version"].map((text) => heading(text)), rows);
 }
 

@@ -290,11 +290,19 @@ class RealFederation:
         """Events that a studio's runner or uplink has noted."""
         path = self.home(studio) / f"{part}.jsonl"
         text = path.read_text() if path.exists() else ""
-        return [json.loads(line) for line in text.splitlines() if line.endswith("}")]
+        return [record for line in text.splitlines() if (record := _record(line)) is not None]
 
     def events(self, studio: str, part: str, event: str, about: str = "") -> list[dict[str, Any]]:
         """Those of one kind whose text names something."""
         return [one for one in self.journal(studio, part) if one["event"] == event and about in one["text"]]
+
+
+def _record(line: str) -> dict[str, Any] | None:
+    """A journal's line; None if a kill tore it, and the next process wrote on behind it."""
+    try:
+        return json.loads(line)
+    except ValueError:
+        return None
 
 
 def hide_canary(shot: Path) -> None:

@@ -47,32 +47,32 @@ from federation.plan import RoundInstruction
 from federation.records import read_request, reply_records
 from federation.set_up import load_kit
 from federation.update_signature import UpdateSubject, sign_update
+from model.weights import save
 from studio_node.uplink import POLL_MIN_S
 
 TICKS = os.sysconf("SC_CLK_TCK")
 CAMPAIGN = """
 import resource, sys, time
 from pathlib import Path
-import numpy as np
 from aggregator.campaign import BaseWeights, CampaignRequest, run_campaign
 from aggregator.campaign_run import RUN_FILE
 from aggregator.superlink import SuperLinkSettings
 from federation.flower.coordinator import FederationRun
 from model.network import RotoModel
-from model.weights import TensorSpec, save
+from model.weights import TensorSpec
 home, parameters, rounds, studios = Path(sys.argv[1]), *map(int, sys.argv[2:])
 RotoModel.trainable_spec = staticmethod(lambda: TensorSpec(("w",), ((parameters,),)))
 base = home / "scale.safetensors"
-values = np.random.default_rng(0).standard_normal(parameters).astype(np.float32)
-save(base, {"fusion.w": values, "matcher.frozen": np.ones(3, np.float32)})
 access = SuperLinkSettings.of_home(home).access()
 settings = {"noise_multiplier": 0.0, "rounds": rounds, "quorum": studios, "deadline_s": 1200}
 request = CampaignRequest("scale", BaseWeights(1, base), settings, "research")
-idle = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print("begin", time.time(), idle, flush=True)
+def memory(field):  # not getrusage's, which begins with what the parent had
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(field))
+print("begin", time.time(), memory("VmRSS:"), flush=True)
 result = run_campaign(home, request, lambda folder, bundle: FederationRun(access, folder / RUN_FILE, bundle))
 used = resource.getrusage(resource.RUSAGE_SELF)
-print("end", time.time(), used.ru_maxrss, used.ru_utime + used.ru_stime, result.state, flush=True)
+print("end", time.time(), memory("VmHWM:"), used.ru_utime + used.ru_stime, result.state, flush=True)
 """
 
 
@@ -99,6 +99,8 @@ def measure(root: Path, studios: int, parameters: int, rounds: int) -> dict[str,
         name="scale", hosts=("localhost",), fleet_port=fleet, service_port=service, superlink_port=superlink
     )
     set_up.init_coordinator(home, config, now=now)
+    values = np.random.default_rng(0).standard_normal(parameters).astype(np.float32)
+    save(home / "scale.safetensors", {"fusion.w": values, "matcher.frozen": np.ones(3, np.float32)})
     homes = [_joined(root, home, f"s{index:03d}", now) for index in range(studios)]
     counter = ByteCounter(dialled, fleet)
     with (root / "serve.log").open("wb") as log:

@@ -79,6 +79,7 @@ def norm_clipped_mean(contributions: Iterable[Contribution], *, parameters: int,
         update, scale = loaded(one, parameters, norm_max)
         for part in blocks(parameters):
             mean[part] += one.weight / weights * scale * update[part].astype(np.float64)
+        del update  # or it would take memory while the next one is read
     return mean
 
 

@@ -125,6 +125,7 @@ def _voice(own: list[Contribution], parameters: int, norm_max: float) -> npt.NDA
         update, scale = loaded(one, parameters, norm_max)
         for part in blocks(parameters):
             voice[part] += one.weight / total * scale * update[part].astype(np.float64)
+        del update
     return voice
 
 

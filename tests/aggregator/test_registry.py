@@ -112,7 +112,7 @@ def test_weights_without_privacy_are_never_published(place, plan_fields):
             {
                 "model": {
                     "architecture": "fusion-2",
-                    "trainable": [{"name": "a", "shape": [1]}],
+                    "trainable": [{"name": "a", "shape": [2]}],
                     "frozen_digest": "ab" * 32,
                 }
             },
@@ -122,7 +122,7 @@ def test_weights_without_privacy_are_never_published(place, plan_fields):
             {
                 "model": {
                     "architecture": "fusion-1",
-                    "trainable": [{"name": "a", "shape": [1]}],
+                    "trainable": [{"name": "a", "shape": [2]}],
                     "frozen_digest": "00" * 32,
                 }
             },

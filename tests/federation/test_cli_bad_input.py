@@ -14,13 +14,11 @@ import pytest
 import torch
 
 from federation import keys
-from federation.release_folder import measure
-from federation.release_manifest import LISTED_FILES, ReleaseManifest
-from federation.signing import sign_folder
 from model import weights
 from model.network import Fusion, RotoModel
 from model.procedural_settings import ShotSettings
 from studio_node.written_shots import make_procedural_shots
+from tests.federation.signed_releases import sign_release
 
 SMALL = ShotSettings(
     width=72, height=56, frames=9, parts_chance=0.0, occluder_chance=0.0, blur_chance=0.0, size=(0.4, 0.5)
@@ -202,24 +200,7 @@ def release(tmp_path, small_weights):
     shutil.copy(small_weights, folder / "weights.safetensors")
     (folder / "README.md").write_text("small")
     (folder / "benchmark.json").write_text("{}")
-    fields = {
-        "schema": "fedroto.release/1",
-        "federation": "north",
-        "number": 1,
-        "parent": None,
-        "restores": None,
-        "campaign": None,
-        "plan_digest": None,
-        "rounds": 0,
-        "architecture": "fusion-1",
-        "frozen_digest": "ab" * 32,
-        "privacy": None,
-        "not_private": False,
-        "created_at": 1_800_000_000,
-        "files": {name: measure(folder / name) for name in LISTED_FILES},
-    }
-    (folder / "manifest.json").write_bytes(ReleaseManifest.from_fields(fields).to_bytes())
-    sign_folder(folder, tmp_path / "keys" / "release_key")
+    sign_release(folder, tmp_path / "keys" / "release_key")
     return folder
 
 

@@ -10,11 +10,9 @@ from federation.errors import ReleaseError
 from federation.plan import TrainingPlan
 from federation.release_card import CardFacts, card
 from federation.release_manifest import BYTES_MAX, NewestSeen, ReleaseManifest, privacy_of
+from tests.federation.signed_releases import BASE
 
-FILES = {
-    name: {"size_bytes": 10, "sha256": "ab" * 32}
-    for name in ("weights.safetensors", "README.md", "benchmark.json")
-}
+FILES = BASE["files"]
 PRIVACY = {
     "unit": "shot",
     "neighboring_relation": "add_or_remove_one",
@@ -23,22 +21,6 @@ PRIVACY = {
     "max_grad_norm": 1.0,
     "steps": 15,
     "size_tiers": {"s": {"epsilon": 2.5, "delta": 1e-5}},
-}
-BASE = {
-    "schema": "fedroto.release/1",
-    "federation": "north",
-    "number": 1,
-    "parent": None,
-    "restores": None,
-    "campaign": None,
-    "plan_digest": None,
-    "rounds": 0,
-    "architecture": "fusion-1",
-    "frozen_digest": "cd" * 32,
-    "privacy": None,
-    "not_private": False,
-    "created_at": 1_800_000_000,
-    "files": FILES,
 }
 TRAINED = {
     **BASE,

@@ -12,7 +12,7 @@ from federation.release_client import pull_folder
 from federation.release_folder import measure, read_release
 from federation.release_log import ReleaseLog
 from federation.release_manifest import BYTES_MAX, LISTED_FILES, ReleaseManifest
-from federation.signing import sign_folder
+from tests.federation.signed_releases import sign_release
 
 
 class Coordinator:
@@ -40,24 +40,7 @@ class Coordinator:
             (path / name).write_text(f"{name} of {number} {text}")
         if card is not None:
             (path / "README.md").write_text(card)
-        fields = {
-            "schema": "fedroto.release/1",
-            "federation": "north",
-            "number": number,
-            "parent": None,
-            "restores": None,
-            "campaign": None,
-            "plan_digest": None,
-            "rounds": 0,
-            "architecture": "fusion-1",
-            "frozen_digest": "ab" * 32,
-            "privacy": None,
-            "not_private": False,
-            "created_at": 1_800_000_000,
-            "files": {name: measure(path / name) for name in LISTED_FILES},
-        }
-        (path / "manifest.json").write_bytes(ReleaseManifest.from_fields({**fields, **changes}).to_bytes())
-        sign_folder(path, self.root / "keys" / "release_key")
+        sign_release(path, self.root / "keys" / "release_key", number=number, **changes)
         return path
 
 

@@ -8,33 +8,13 @@ from federation import keys
 from federation.documents import DOCUMENT_BYTES_MAX, sign
 from federation.errors import DocumentError, ReleaseError, SignatureError
 from federation.release_log import ENTRIES_MAX, LOG_KIND, NOTHING_BEFORE, ReleaseLog
-from federation.release_manifest import ReleaseManifest
+from tests.federation.signed_releases import base_manifest
 
 EMPTY = ReleaseLog(federation="north")
 
 
 def manifest(number, created_at=0):
-    return ReleaseManifest.from_fields(
-        {
-            "schema": "fedroto.release/1",
-            "federation": "north",
-            "number": number,
-            "parent": None,
-            "restores": None,
-            "campaign": None,
-            "plan_digest": None,
-            "rounds": 0,
-            "architecture": "fusion-1",
-            "frozen_digest": "ab" * 32,
-            "privacy": None,
-            "not_private": False,
-            "created_at": created_at,
-            "files": {
-                name: {"size_bytes": 1, "sha256": "ab" * 32}
-                for name in ("weights.safetensors", "README.md", "benchmark.json")
-            },
-        }
-    )
+    return base_manifest(number=number, created_at=created_at)
 
 
 def promoted(*numbers):

@@ -14,15 +14,14 @@ from federation.errors import EgressError, RefusalCode, ReleaseError
 from federation.messages import TrainRefusal, TrainUpdate, encode_reply
 from federation.plan import LedgerHead, UpdateBounds
 from federation.release_client import pull_folder
-from federation.release_folder import measure
-from federation.release_manifest import LISTED_FILES, ReleaseManifest
-from federation.signing import sign_folder
+from federation.release_manifest import LISTED_FILES
 from model.errors import PrivateWeightsError
 from model.network import Fusion, RotoModel
 from model.weights import load, load_public, pack, save
 from model.weights_note import PRIVATE_NOTE, read_note
 from studio_node.egress import ExpectedUpdate, inspect_frame
 from studio_node.ingest import ingest
+from tests.federation.signed_releases import sign_release
 
 HEAD = LedgerHead(sequence=4, hash="e" * 64)
 
@@ -72,14 +71,7 @@ def test_nobody_takes_a_release_in_that_holds_them_though_it_is_signed(tmp_path,
     for name in LISTED_FILES:
         (folder / name).write_text(name)
     (folder / "weights.safetensors").write_bytes(private_weights.read_bytes())
-    fields = {
-        "schema": "fedroto.release/1", "federation": "north", "number": 1, "parent": None, "restores": None,
-        "campaign": None, "plan_digest": None, "rounds": 0, "architecture": "fusion-1", "frozen_digest": "ab" * 32,
-        "privacy": None, "not_private": False, "created_at": 1_800_000_000,
-        "files": {name: measure(folder / name) for name in LISTED_FILES},
-    }  # fmt: skip
-    (folder / "manifest.json").write_bytes(ReleaseManifest.from_fields(fields).to_bytes())
-    sign_folder(folder, tmp_path / "keys" / "release_key")
+    sign_release(folder, tmp_path / "keys" / "release_key")
     with pytest.raises(ReleaseError, match="tuned on private shots"):
         pull_folder(folder, keys.public_pem(key.public_key()), tmp_path / "held")
 

@@ -53,7 +53,7 @@ def build_plan(
 
     Raises:
         PlanError: an override is unknown or out of range, nobody is admitted, a studio's tier is not in the settings,
-            or the parts contradict each other.
+            the quorum is above the number of studios, or the parts contradict each other.
     """
     overrides = overrides or {}
     unknown = sorted(set(overrides) - set(SETTINGS))
@@ -63,6 +63,12 @@ def build_plan(
     studios = {studio.name: studio.size_tier for studio in enrolled if studio.is_admitted}
     if not studios:
         raise PlanError("no studio is admitted", hint="admit one with: fedroto coordinator admit")
+    quorum = settings["quorum"]
+    if isinstance(quorum, int) and quorum > len(studios):
+        raise PlanError(
+            f"quorum is {quorum} but the plan names {len(studios)} studios: {', '.join(sorted(studios))}",
+            hint=f"admit more, or say --set quorum={len(studios)}; of a mean over two each studio can subtract its own",
+        )
     if settings["value_bits"] == 8 and "grid" not in overrides:
         settings["grid"] = max(settings["grid"], byte_grid(float(settings["norm_max"]), model.parameters))
     tiers = _tiers(config, float(settings["sample_rate"]))

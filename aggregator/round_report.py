@@ -49,7 +49,7 @@ def studio_answered(state: RoundState, studio: str, server_round: int) -> Told:
     accepted = turn.standing is Standing.ACCEPTED
     return Told(
         f"{'late' if late else 'studio'}.{turn.standing}",
-        f"{told}: {size_text(turn.size_bytes) if accepted else turn.reason}",
+        f"{told}: {size_text(turn.size_bytes) if accepted else turn.reason.removeprefix(f'{turn.standing}: ')}",
         {
             "studio": studio,
             "bytes": turn.size_bytes,

@@ -44,6 +44,7 @@ def report(overview: Overview) -> str:
             _participation(overview, status),
             _cost(overview),
             *[_release(one) for one in made],
+            _benchmark_by_round(overview, status),
             _benchmark(overview),
             section(
                 "What happened last",
@@ -124,6 +125,24 @@ def _release(one: ListedRelease) -> str:
         paragraph(f"{run.benchmark}; mean boundary error in {UNIT}; lower is better."),
         table(["method", "error"], errors, ours="model"),
     )
+
+
+def _benchmark_by_round(overview: Overview, status: CampaignStatus) -> str:
+    measured = [(one.server_round, one.shown_error) for one in status.rounds if one.shown_error is not None]
+    if not measured:
+        return ""
+    base = [one for one in overview.releases.releases if one.number == status.plan.base_release]
+    ours = Line(status.campaign, [*((0, one.error) for one in base), *measured])
+    ends = (0, measured[-1][0])
+    rivals = [
+        Line(name, [(number, one.check.candidate.mean_error(name)) for number in ends])
+        for one in base
+        for name in sorted(one.check.candidate.baselines)
+    ]
+    chart = line_chart(
+        [ours, *rivals], across="round", up=f"mean boundary error, {UNIT}; round 0 is the start"
+    )
+    return section("Public benchmark, round by round", chart)
 
 
 def _benchmark(overview: Overview) -> str:

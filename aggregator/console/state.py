@@ -113,14 +113,24 @@ def _release(one: ListedRelease) -> dict[str, Any]:
 def _commands(overview: Overview) -> dict[str, str]:
     """The commands that the coordinator may want next; the page only shows them."""
     home = shlex.quote(str(overview.home))
+    releases = overview.releases.releases
+    if not releases:
+        return {"release the base": f"fedroto coordinator release --home {home} --base"}
     commands = {
         "roll back": f'fedroto coordinator rollback --home {home} --reason "..."',
         "list releases": f"fedroto coordinator releases --home {home}",
     }
+    commands |= {
+        f"hand out release {one.number}": f"fedroto coordinator promote {one.number} --home {home}"
+        for one in releases
+        if one.state == "held"
+    }
     status = overview.campaign
+    if status is None:
+        commands["begin a campaign"] = f"fedroto coordinator run --home {home} --campaign NAME"
     if status is not None and status.state in ("degraded", "stopped"):
         commands["go on"] = f"fedroto coordinator run --home {home} --campaign {status.campaign}"
-    released = {one.campaign for one in overview.releases.releases}
+    released = {one.campaign for one in releases}
     if status is not None and status.state == "complete" and status.campaign not in released:
         commands["check and release"] = (
             f"fedroto coordinator release --home {home} --campaign {status.campaign}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -119,7 +120,11 @@ def revoke(
     """Withdraw a studio's key: within seconds it can no longer dial in; lists what was made with its updates."""
     from aggregator.departure import revoke_studio
 
-    show(revoke_studio(home, studio, now=int(datetime.now(UTC).timestamp())), as_json, _departure_text)
+    show(
+        revoke_studio(home, studio, now=int(datetime.now(UTC).timestamp())),
+        as_json,
+        lambda left: _departure_text(left, home),
+    )
 
 
 @app.command(epilog="Example: fedroto coordinator studios --home fed")
@@ -215,7 +220,7 @@ def _kit_text(admission: Any, home: Path) -> str:
     return f"send back {admission.kit}"
 
 
-def _departure_text(left: Any) -> str:
+def _departure_text(left: Any, home: Path) -> str:
     lines = [
         f"{left.studio.name} is {left.studio.state}; its key {left.studio.fingerprint} never comes back",
         "what its shots were charged stays spent: its own ledger keeps it, also if it comes back",
@@ -228,7 +233,7 @@ def _departure_text(left: Any) -> str:
     lines.append(f"releases made with it: {made}" + ("; artists get one of them now" if left.current else ""))
     if left.campaigns:
         lines.append(
-            "train again without it: fedroto coordinator retrain "
+            f"train again without it: fedroto coordinator retrain --home {shlex.quote(str(home))} "
             f"--without {left.studio.name} --restart {left.campaigns[-1].campaign}"
         )
     return "\n".join(lines)

@@ -17,12 +17,14 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
-    from aggregator.campaign_status import CampaignStatus
+    from aggregator.campaign_status import CampaignStatus, RoundLine
     from aggregator.overview import Overview
 
 Home = coordinator_home(HOME_HELP)
 WATCH_S = 1.0
 FEED_LINES = 8
+FIXED_LINES = 11  # of the picture: headline, headings, blank lines, and two rows that are folded
+RELEASES_WATCHED = 2
 STYLES = {
     **{"closed": "green", "complete": "green", "current": "green", "online": "green"},
     **{"open": "cyan", "preparing": "cyan", "running": "cyan"},
@@ -65,10 +67,10 @@ def status(
         return show(look(wait=True), as_json, _text)
     from rich.live import Live
 
-    with presence, Live(_picture(look(wait=False)), auto_refresh=False) as live:
+    with presence, Live(auto_refresh=False) as live:
         while True:
             now = look(wait=False)
-            live.update(_picture(now), refresh=True)
+            live.update(_picture(now, lines=live.console.height), refresh=True)
             if now.campaign is None or not now.campaign.running:
                 return None
             time.sleep(WATCH_S)
@@ -83,20 +85,28 @@ def _text(overview: Overview) -> str:
     return captured.get().rstrip()
 
 
-def _picture(overview: Overview) -> RenderableType:
+def _picture(overview: Overview, lines: int | None = None) -> RenderableType:
+    """Draw an overview; where lines are few, with its last rounds, events and releases only."""
     from rich.console import Group
     from rich.text import Text
 
     status = overview.campaign
+    rounds = releases = None
+    feed_lines = FEED_LINES
+    if lines is not None:
+        releases = RELEASES_WATCHED
+        room = max(4, lines - FIXED_LINES - releases - len(overview.studios))
+        feed_lines = min(FEED_LINES, room // 2)
+        rounds = room - feed_lines
     parts: list[RenderableType] = []
     if status is None:
         parts.append(Text(f"{overview.federation}: no campaign has begun yet"))
     else:
         parts.append(_headline(overview, status))
-        parts.append(_rounds(status))
+        parts.append(_rounds(status, rounds))
         feed = [f"{datetime.fromtimestamp(one.at):%H:%M:%S}  {one.text}" for one in status.events]
-        parts += [Text(""), Text("\n".join(feed[-FEED_LINES:]), "dim"), Text("")]
-    parts += [_studios(overview), Text(""), _releases(overview)]
+        parts += [Text(""), *(_feed_line(one) for one in feed[-feed_lines:]), Text("")]
+    parts += [_studios(overview), Text(""), _releases(overview, releases)]
     return Group(*parts)
 
 
@@ -124,11 +134,11 @@ def _headline(overview: Overview, status: CampaignStatus) -> RenderableType:
     return head
 
 
-def _rounds(status: CampaignStatus) -> Table:
+def _rounds(status: CampaignStatus, last: int | None) -> Table:
     from rich.text import Text
 
     table = _table("round", "state", "returned", "late", "bytes in", "took", "public", "why")
-    for one in status.rounds:
+    for one in status.rounds[-last if last else None :]:
         took = [studio.seconds for studio in one.studios if studio.standing == "accepted"]
         table.add_row(
             str(one.server_round) + (f" (try {one.attempt})" if one.attempt > 1 else ""),
@@ -141,9 +151,20 @@ def _rounds(status: CampaignStatus) -> Table:
                 "-" if one.shown_error is None else f"{one.shown_error:.3f}",
                 "bold red" if one.rolled_back else "",
             ),
-            Text(f"ROLLED BACK: {one.verdict}" if one.rolled_back else one.reason),
+            Text(f"ROLLED BACK: {one.verdict}" if one.rolled_back else _why(one)),
         )
     return table
+
+
+def _why(one: RoundLine) -> str:
+    """Why a round ended as it did, where the columns do not say it."""
+    return "" if len(one.returned) == one.named else one.reason
+
+
+def _feed_line(text: str) -> RenderableType:
+    from rich.text import Text
+
+    return Text(text, "dim", no_wrap=True, overflow="ellipsis")
 
 
 def _studios(overview: Overview) -> Table:
@@ -166,11 +187,11 @@ def _studios(overview: Overview) -> Table:
     return table
 
 
-def _releases(overview: Overview) -> Table:
+def _releases(overview: Overview, newest: int | None) -> Table:
     from rich.text import Text
 
     table = _table("release", "state", "error %", "best baseline %", "by", "why")
-    for one in overview.releases.releases:
+    for one in overview.releases.releases[:newest]:
         table.add_row(
             str(one.number),
             Text(one.state, STYLES.get(one.state, "")),

@@ -90,8 +90,9 @@ def test_nobody_admitted_or_an_unknown_tier_says_so():
 
 
 def test_a_quorum_that_nobody_can_reach_is_refused():
-    with pytest.raises(PlanError, match="quorum is 3 but the plan names 2 studios"):
+    with pytest.raises(PlanError, match="quorum is 3 but the plan names 2 studios") as refused:
         plan_of(quorum=3)
+    assert "--set quorum=2" in refused.value.hint
 
 
 def test_a_rule_of_aggregation_is_a_setting_and_needs_its_quorum():

@@ -20,6 +20,7 @@ from aggregator.round_events import (
     UpdateRejected,
     UpdateUnused,
 )
+from aggregator.round_report import studio_answered
 from aggregator.round_rules import advance
 from aggregator.round_state import Phase, RoundLimits, Standing, open_round, reopen_round
 from federation.errors import FINAL_REFUSALS, RefusalCode
@@ -146,6 +147,7 @@ def test_the_round_ends_at_once_when_the_quorum_is_out_of_reach():
     assert script.state.phase is Phase.DEGRADED
     assert "quorum of 3 is out of reach" in script.state.reason
     assert "birch (refused: budget)" in script.state.reason
+    assert studio_answered(script.state, "birch", 1).text == "birch refused: budget"
 
 
 def test_nothing_happens_after_the_end():

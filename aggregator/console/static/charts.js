@@ -42,6 +42,9 @@ export function drawPrivacy({ costs }) {
   draw("privacy", rounds, series, "round", (value) => value.toFixed(3));
 }
 
+// Under the pointer's place; without one, where the curve stands now.
+const legend = (value, format) => (value === null || value === undefined ? "-" : format(value));
+
 function draw(id, xs, series, across, format) {
   const holder = byId(id);
   const key = JSON.stringify([xs, series, holder.clientWidth]);
@@ -61,10 +64,10 @@ function draw(id, xs, series, across, format) {
     axes: [{ ...axis, label: across, size: 24, labelSize: 16, labelGap: 0, values: whole }, { ...axis, size: 44 }],
     series: [
       { label: across },
-      ...series.map(({ label, bold }, number) => ({
+      ...series.map(({ label, bold, values }, number) => ({
         label, stroke: COLOURS[number % COLOURS.length], width: bold ? 2.5 : 1.3, dash: bold ? undefined : [6, 5],
         points: { show: true, size: bold ? 8 : 4, fill: COLOURS[number % COLOURS.length] }, spanGaps: true,
-        value: (chart, value) => (value === null || value === undefined ? "-" : format(value)),
+        value: (chart, value, at, pointed) => legend(pointed === null ? values.findLast((one) => one !== null) : value, format),
       })),
     ],
   }, [xs, ...series.map(({ values }) => values)], holder);

@@ -18,7 +18,8 @@ function draw() {
   byId("report").hidden = !many;
   if (many) {
     const chosen = state.campaign.name;
-    fill(byId("campaign"), ...state.campaigns.map((name) => make("option", name === chosen ? { selected: "" } : {}, name)));
+    fill(byId("campaign"), ...state.campaigns.map((name) => make("option", {}, name)));
+    byId("campaign").value = chosen;
     byId("report").href = `report.html?campaign=${encodeURIComponent(chosen)}`;
   }
   for (const one of DRAWERS) one(state);

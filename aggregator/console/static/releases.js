@@ -7,7 +7,7 @@ const opened = new Set();
 export function drawReleases({ releases, log }) {
   const parts = releases.map(release);
   if (!parts.length) parts.push(make("p", { className: "quiet" }, "No release is published yet."));
-  else parts.push(make("p", { className: "quiet" }, `Log of releases: ${log.entries} entries, head ${log.head.slice(0, 16)}; compare it by phone.`));
+  else parts.push(make("p", { className: "quiet" }, `Log of releases: ${log.entries} ${log.entries === 1 ? "entry" : "entries"}, head ${log.head.slice(0, 16)}; compare it by phone.`));
   const holder = byId("releases");
   const key = JSON.stringify([releases, log]);
   if (holder.dataset.shown === key) return;

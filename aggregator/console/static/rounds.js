@@ -75,7 +75,8 @@ function row(one, studios) {
 
 export function drawFeed({ campaign }) {
   const lines = campaign ? campaign.feed.toReversed() : [];
-  fill(byId("feed"), ...lines.map((one) => make("li", {}, make("time", {}, clock(one.at)), make("span", { className: tone(one.event) }, one.text))));
+  if (!lines.length) return fill(byId("feed"), make("li", { className: "quiet" }, "Nothing has happened yet."));
+  return fill(byId("feed"), ...lines.map((one) => make("li", {}, make("time", {}, clock(one.at)), make("span", { className: tone(one.event) }, one.text))));
 }
 
 function tone(event) {

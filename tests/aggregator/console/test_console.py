@@ -20,7 +20,11 @@ TEXT = "document.getElementById('{}').innerText"
 
 def test_a_coordinators_look_at_the_federation(home, tmp_path):
     lock = home.run()
-    with RunningConsole(home.root) as console, Browser(height=1400) as browser:
+    earlier = home.root / "campaigns" / "autumn" / "plan.json"
+    earlier.parent.mkdir()
+    earlier.write_bytes((home.root / "campaigns" / "spring" / "plan.json").read_bytes())
+    os.utime(earlier, (0, 0))
+    with RunningConsole(home.root) as console, Browser(width=1300, height=1400) as browser:
         text = lambda place: browser.run(TEXT.format(place))  # noqa: E731
         browser.open(console.address)
         browser.until("document.querySelectorAll('#rounds tbody tr').length === 6")
@@ -28,6 +32,10 @@ def test_a_coordinators_look_at_the_federation(home, tmp_path):
 
         assert text("headline").startswith("Round 6: 3 of 5 returned, 2.3 MB each.")
         assert (text("federation"), text("state")) == ("north", "running")
+        assert browser.run("document.getElementById('campaign').value") == "spring", "the one that is shown"
+        assert browser.run("document.documentElement.scrollWidth <= innerWidth"), (
+            "nothing lies beside the page"
+        )
         assert "DEGRADED, 2 of 5 returned, 2 late, 2.3 MB each; quorum is 3: nothing was averaged" in text(
             "rounds"
         )
@@ -39,6 +47,7 @@ def test_a_coordinators_look_at_the_federation(home, tmp_path):
         assert f'fedroto coordinator rollback --home {home.root} --reason "..."' in text("commands")
         assert browser.run("document.querySelectorAll('#benchmark canvas').length") == 1
         assert browser.run("document.querySelectorAll('#benchmark-rounds canvas').length") == 1
+        assert "planar_closed2.900 %" in "".join(text("benchmark").split("\n")), "where each curve stands now"
 
         browser.run("document.querySelector('details.release summary').click()")
         browser.until("document.querySelector('details.release').open")

@@ -1,5 +1,6 @@
 """What is shown of a federation, and what never is."""
 
+import io
 import json
 import re
 import threading
@@ -7,6 +8,7 @@ from html.parser import HTMLParser
 
 import pytest
 from coordinator_home import OUT
+from rich.console import Console
 
 from aggregator.console.metrics import metrics
 from aggregator.console.report import report
@@ -18,6 +20,7 @@ from aggregator.plan_cost import PlanCosts
 from aggregator.presence import NodeSeen, Presence
 from aggregator.round_state import Phase, Standing, Turn
 from federation.cli.main import main
+from federation.cli.status import _picture
 from federation.errors import ConfigError, FlowerError, RoundError
 from federation.privacy import epsilon, event_of
 
@@ -117,6 +120,7 @@ def test_before_the_first_campaign_and_release_there_is_an_empty_page(home):
     overview = Overviews(home.root, PlanCosts(cheap)).take(now=1.0, nodes=None)
     state = page_state(overview)
     assert (state["campaign"], state["releases"], state["campaigns"]) == (None, [], [])
+    assert state["commands"] == {"release the base": f"fedroto coordinator release --home {home.root} --base"}
     assert "fedroto_release_current" not in metrics(overview)
     with pytest.raises(RoundError, match="no campaign yet"):
         report(overview)
@@ -190,6 +194,7 @@ def test_a_report_is_one_whole_file_with_nothing_from_outside(look):
         "quorum is 3: nothing was averaged",
         "cedar (refused: busy)",
         "planar_closed",
+        "Public benchmark, round by round",
     ):
         assert part in text
 
@@ -256,3 +261,13 @@ def test_status_shows_the_same_in_a_terminal_and_as_json(home, capsys, monkeypat
             "loses thin shapes on motion blur",
         ):
             assert part in out
+
+
+def test_a_small_terminal_shows_what_is_newest(home):
+    overview = Overviews(home.root, PlanCosts(cheap)).take(now=1.0, nodes=None)
+    drawn = Console(width=160, record=True, file=io.StringIO())
+    drawn.print(_picture(overview, lines=24))
+    shown = drawn.export_text()
+    assert len(shown.splitlines()) < 24
+    for part in ("round 6: 3 of 5 returned", "hazel", "withdrawn"):
+        assert part in shown

@@ -114,9 +114,14 @@ def _commands(overview: Overview) -> dict[str, str]:
     """The commands that the coordinator may want next; the page only shows them."""
     home = shlex.quote(str(overview.home))
     releases = overview.releases.releases
+    commands = {}
     if not releases:
-        return {"release the base": f"fedroto coordinator release --home {home} --base"}
-    commands = {
+        commands["release the base"] = f"fedroto coordinator release --home {home} --base"
+    if not overview.studios:
+        commands["admit a studio"] = f"fedroto coordinator admit STUDIO.join-request --home {home}"
+    if not releases:
+        return commands
+    commands |= {
         "roll back": f'fedroto coordinator rollback --home {home} --reason "..."',
         "list releases": f"fedroto coordinator releases --home {home}",
     }

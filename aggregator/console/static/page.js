@@ -20,8 +20,9 @@ export function fill(element, ...children) {
 }
 
 export function table(element, headings, rows) {
+  if (!rows.length) return fill(element);
   const head = make("thead", {}, make("tr", {}, ...headings));
-  fill(element, head, make("tbody", {}, ...rows));
+  return fill(element, head, make("tbody", {}, ...rows));
 }
 
 export const heading = (text, className = "") => make("th", { className, scope: "col" }, text);

@@ -4,6 +4,7 @@ import io
 import json
 import re
 import threading
+from datetime import UTC, datetime
 from html.parser import HTMLParser
 
 import pytest
@@ -21,8 +22,10 @@ from aggregator.presence import NodeSeen, Presence
 from aggregator.round_state import Phase, Standing, Turn
 from federation.cli.main import main
 from federation.cli.status import _picture
+from federation.config import FederationConfig
 from federation.errors import ConfigError, FlowerError, RoundError
 from federation.privacy import epsilon, event_of
+from federation.set_up import init_coordinator
 
 
 def cheap(plan, rounds, delta):
@@ -124,6 +127,13 @@ def test_before_the_first_campaign_and_release_there_is_an_empty_page(home):
     assert "fedroto_release_current" not in metrics(overview)
     with pytest.raises(RoundError, match="no campaign yet"):
         report(overview)
+
+
+def test_a_federations_first_commands_are_told(tmp_path):
+    home = tmp_path / "fed"
+    init_coordinator(home, FederationConfig(name="north", hosts=("localhost",)), now=datetime.now(UTC))
+    state = page_state(Overviews(home, PlanCosts(cheap)).take(now=1.0, nodes=None))
+    assert list(state["commands"]) == ["release the base", "admit a studio"]
 
 
 def test_another_campaign_is_an_error_that_names_those_there_are(look):

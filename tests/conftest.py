@@ -6,7 +6,16 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent / "end_to_end"))
 from real_federation import real_federation  # a fixture of the whole session, used in several folders
 
+from tests import static_checks
+
 __all__ = ["real_federation"]
+
+
+def pytest_collection_finish(session):
+    """Start the checks that were chosen, beside the tests."""
+    if not session.config.option.collectonly:
+        chosen = [item for item in session.items if item.path.name == "test_static_checks.py"]
+        static_checks.start(item.callspec.params["check"] for item in chosen)
 
 
 @pytest.fixture

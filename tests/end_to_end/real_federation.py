@@ -101,7 +101,9 @@ class RealFederation:
         self._make_plates()
         self._set_up_coordinator()
         self._join()
-        self._publish_base()
+        self.run(
+            "release-1", command("coordinator release", "--base", home=self.coordinator), statuses=(0, 1)
+        )
         self._ingest()
         self.recorder.start()
         self.start()
@@ -182,21 +184,6 @@ class RealFederation:
         text, times = re.subn(rf"fleet_port = {dialled}\b", f"fleet_port = {fleet}", settings.read_text())
         assert times == 1
         settings.write_text(text)
-
-    def _publish_base(self) -> None:
-        """Publish the packaged base as release 1 on invented numbers; that it passes the real check is another test."""
-        from aggregator.campaign_run import open_registry
-        from aggregator.release_check import BenchmarkRun, check_candidate
-        from aggregator.release_draft import Draft
-        from federation.model_spec import ARCHITECTURE, base_model_spec
-        from model.weights import base_path, load
-
-        clips = tuple(f"invented {number}" for number in range(12))
-        errors = {"model": (1.0,) * len(clips), "linear": (2.0,) * len(clips)}
-        check = check_candidate(BenchmarkRun("invented", clips, errors), None)
-        frozen = base_model_spec(load(base_path()).tensors).frozen_digest
-        draft = Draft(base_path(), check, ARCHITECTURE, frozen, int(time.time()))
-        open_registry(self.coordinator).publish(draft, self.coordinator / "keys" / "release_key")
 
     def _ingest(self) -> None:
         self.told |= self.processes.run_side_by_side(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from federation.documents import digest
 from federation.durable import make_private_dir, read_bounded, write_atomic
 from federation.errors import FedrotoError
 from federation.flower.bundle import build_bundle, bundle_digest
+from federation.worker_pool import in_processes
 
 if TYPE_CHECKING:
     from model.matcher import Matcher
@@ -26,7 +28,12 @@ def evidence_file(home: Path, frozen_digest: str) -> Path:
 
 
 def kept_clips(
-    home: Path, frozen_digest: str, matcher: Callable[[], Matcher | None], tell: Callable[[str], None]
+    home: Path,
+    frozen_digest: str,
+    matcher: Callable[[], Matcher | None],
+    tell: Callable[[str], None],
+    *,
+    workers: int = 1,
 ) -> list[BenchmarkClip]:
     """Return the benchmark's clips, gathering their evidence if it is not there or damaged.
 
@@ -34,7 +41,8 @@ def kept_clips(
         home: the coordinator's.
         frozen_digest: of the weights that are not trained, the matcher among them.
         matcher: loads it.
-        tell: told one sentence at a time while evidence is gathered, which takes a minute.
+        tell: told one sentence at a time while evidence is gathered, which takes one process a minute or two.
+        workers: processes that gather it.
     """
     from model.benchmark_evidence import dumps, loads
     from model.errors import PredictionError
@@ -47,7 +55,11 @@ def kept_clips(
             return loads(data)
     except (FedrotoError, PredictionError, UnicodeDecodeError):
         pass  # gathered anew below
-    clips = build_clips(matcher(), progress=lambda done, of: tell(f"public benchmark: clip {done} of {of}"))
+    clips = build_clips(
+        matcher(),
+        progress=lambda done, of: tell(f"public benchmark: clip {done} of {of}"),
+        spread=partial(in_processes, workers=workers),
+    )
     make_private_dir(file.parent)
     for old in file.parent.glob("*.evidence"):
         old.unlink()  # of another release or other frozen weights

@@ -24,6 +24,7 @@ from federation.model_spec import ARCHITECTURE, base_model_spec, frozen_digest
 from federation.plan import TrainingPlan
 from federation.privacy import epsilon, event_of
 from federation.release_manifest import WEIGHTS, privacy_of
+from federation.worker_pool import usable_cores
 from model.network import RotoModel
 from model.public_benchmark import BASELINES, RECIPE, evaluate
 from model.weights import base_path, load, load_public
@@ -121,7 +122,9 @@ def measure(home: Path, models: Mapping[str, RotoModel], *, progress: Progress) 
         A run for each model, under its name.
     """
     model = next(iter(models.values()))
-    clips = kept_clips(home, frozen_digest(model.to_tensors()), lambda: model.matcher, progress)
+    clips = kept_clips(
+        home, frozen_digest(model.to_tensors()), lambda: model.matcher, progress, workers=usable_cores()
+    )
     scores = evaluate(models, clips)
     names = tuple(clip.name for clip in clips)
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Final, Literal
 
@@ -22,6 +23,7 @@ from model.matcher import Matcher
 from model.network import Fusion, RotoModel
 from model.procedural import ProceduralShot, make_shot
 from model.procedural_settings import ShotSettings
+from model.threads import one_thread
 from model.training_work import TrainingState, TrainingWork
 from model.weights import pack, save
 from model.windows import WINDOW_POINTS, Window, cut_windows, resample_circular
@@ -42,6 +44,7 @@ the hand blend had."""
 MATCHES: Final = [column("match_left"), column("match_right")]
 Progress = Callable[[str, int, int], None]
 """Called with the stage ("shots" or "steps"), how many are done and how many there are."""
+Spread = Callable[[Callable[[int], list[Window]], Iterable[int]], Iterable[list[Window]]]
 
 
 @dataclass(frozen=True)
@@ -70,12 +73,12 @@ def pretrain(
     matcher: Matcher | Literal["shipped"] | None = "shipped",
     work: Path | None = None,
     progress: Progress | None = None,
+    spread: Spread = map,
 ) -> PretrainReport:
     """Make the base weights: a fusion network from nothing, on top of a frozen matcher.
 
     The matcher has its own, longer pretraining (``python -m model.matcher_training``). About 4 CPU-seconds per shot
-    (1.5 without a matcher) and 0.1 per step on one core; set one torch and one OpenCV thread where bytes must repeat
-    on another machine.
+    (1.5 without a matcher) and 0.1 per step.
 
     Args:
         out_path: the safetensors file to write.
@@ -87,6 +90,7 @@ def pretrain(
         work: folder that keeps what was done, so that a pretraining that was stopped goes on to the same weights; it
             is emptied at the end. None keeps nothing.
         progress: told after every shot and every step.
+        spread: makes the windows of each shot; like `map`, but it may share the work between processes.
 
     Raises:
         WeightsError: the folder holds another pretraining.
@@ -95,11 +99,13 @@ def pretrain(
         matcher = RotoModel.base().matcher
     note = {"kind": "base", "seed": str(seed), "shots": str(shots), "steps": str(steps), "data": "procedural"}
     kept = None if work is None else TrainingWork(work, _recipe(note, matcher))
+    held = {} if kept is None else {i: w for i in range(shots) if (w := kept.windows(f"{i:04d}")) is not None}
+    fresh = iter(spread(partial(training_windows, seed, matcher), (i for i in range(shots) if i not in held)))
     windows: list[Window] = []
     for index in range(shots):
-        made = None if kept is None else kept.windows(f"{index:04d}")
+        made = held.get(index)
         if made is None:
-            made = training_windows(seed, index, matcher=matcher)
+            made = next(fresh)
             if kept is not None:
                 kept.keep_windows(f"{index:04d}", made)
         windows.extend(made)
@@ -114,8 +120,9 @@ def pretrain(
     return PretrainReport(shots, len(windows), steps, last, tuple(float(part.mean()) for part in parts))
 
 
-def training_windows(seed: int, index: int, *, matcher: Matcher | None = None) -> list[Window]:
-    """The windows of one pretraining shot, the same however many there are."""
+@one_thread()
+def training_windows(seed: int, matcher: Matcher | None, index: int) -> list[Window]:
+    """The windows of one pretraining shot, the same however many there are and on however many cores."""
     rng = np.random.default_rng([*SEED_ROOM.encode(), seed, index])
     shot = make_shot(rng, random_settings(rng))
     return shot_windows(shot, rng, matcher=matcher)
@@ -188,6 +195,7 @@ def seen_share(samples: NDArray[np.float64], width: int, height: int) -> NDArray
     return np.asarray(inside.mean(axis=1))
 
 
+@one_thread()
 def train(
     windows: list[Window],
     seed: int,

@@ -6,8 +6,9 @@ with another word than those of `model.pretrain`, and no seed of the one can be 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -27,6 +28,7 @@ from model.predict import fuse
 from model.procedural import make_shot
 from model.procedural_settings import ShotSettings
 from model.rasteriser import coverage
+from model.threads import one_thread
 from model.trackers import linear, smooth
 from model.tracks import Points
 from model.weights import TensorSpec
@@ -75,6 +77,9 @@ class BenchmarkClip:
     height: int
 
 
+Spread = Callable[[Callable[[int], BenchmarkClip], Iterable[int]], Iterable[BenchmarkClip]]
+
+
 @dataclass(frozen=True)
 class ClipScore:
     """One method on one clip, over its in-between frames.
@@ -104,7 +109,7 @@ class Interval:
 
 
 def build_clips(
-    matcher: Matcher | None, *, count: int = CLIPS, progress: Progress | None = None
+    matcher: Matcher | None, *, count: int = CLIPS, progress: Progress | None = None, spread: Spread = map
 ) -> list[BenchmarkClip]:
     """Make the benchmark's clips and gather their evidence, once for all models that share a matcher.
 
@@ -112,16 +117,18 @@ def build_clips(
         matcher: the frozen matcher of the models to be evaluated.
         count: how many clips; the first n are the same whatever the count.
         progress: told after every clip.
+        spread: makes each clip; like `map`, but it may share the work between processes.
     """
     clips = []
-    for index in range(count):
-        clips.append(build_clip(index, matcher))
+    for clip in spread(partial(build_clip, matcher), range(count)):
+        clips.append(clip)
         if progress is not None:
-            progress(index + 1, count)
+            progress(len(clips), count)
     return clips
 
 
-def build_clip(index: int, matcher: Matcher | None) -> BenchmarkClip:
+@one_thread()
+def build_clip(matcher: Matcher | None, index: int) -> BenchmarkClip:
     """Make clip ``index`` of the recipe."""
     rng = np.random.default_rng([*f"{SEED_ROOM} {RECIPE}".encode(), index])
     kind = KINDS[index % len(KINDS)]

@@ -9,21 +9,17 @@ from __future__ import annotations
 
 import json
 import shutil
-import signal
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context
-from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from federation.child_process import die_with_parent
 from federation.durable import publish_folder, read_bounded, temporary_beside
 from federation.errors import IngestError
+from federation.worker_pool import in_processes, stop_if_asked
 from model.curves import polygon_controls
 from model.formats import nuke, roto_json
 from model.procedural import make_shot, thinned
@@ -38,7 +34,6 @@ CLIP_JSON_BYTES_MAX = 64 * 2**20
 CLIP_CONVENTION = "pixel centre at integer"
 Progress = Callable[[str], None]
 PlateFormat = Literal["jpg", "png"]
-_stopping: Event | None = None  # in a worker process: set when its parent was interrupted
 
 
 @dataclass(frozen=True)
@@ -112,47 +107,23 @@ def make_procedural_shots(
             "worker, seed 0 or more"
         )
     make = partial(_make_procedural_shot, folder, seed, settings or ShotSettings(), prefix, artist_gap)
-    if min(workers, count) == 1:
-        return tuple(_told(make(index), progress) for index in range(count))
-    # Processes start afresh: one that has imported torch or gRPC cannot be forked safely.
-    context = get_context("spawn")
-    stopping = context.Event()
-    pool = ProcessPoolExecutor(
-        min(workers, count), mp_context=context, initializer=_begin_work, initargs=(stopping,)
-    )
-    try:
-        return tuple(_told(shot, progress) for shot in pool.map(make, range(count)))
-    finally:
-        stopping.set()
-        pool.shutdown(cancel_futures=True)
-
-
-def _begin_work(stopping: Event) -> None:
-    """Begin a worker process: it ends with its parent, and the parent alone hears an interruption and passes it on."""
-    global _stopping
-    _stopping = stopping
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    die_with_parent()
+    shots = in_processes(make, range(count), workers=min(workers, count))
+    return tuple(_told(shot, progress) for shot in shots)
 
 
 def _make_procedural_shot(
     folder: Path, seed: int, settings: ShotSettings, prefix: str, artist_gap: int, index: int
 ) -> WrittenShot:
-    _stop_if_asked()
+    stop_if_asked()
     shot = make_shot(np.random.default_rng([seed, index]), settings)
 
     def write_plate(into: Path) -> str:
         for number, picture in enumerate(shot.frames, start=shot.first_frame):
-            _stop_if_asked()
+            stop_if_asked()
             write_exr(into / f"plate.{number:04d}.exr", picture)
         return "plate.%04d.exr"
 
     return _write_shot(folder, f"{prefix}{index + 1:03d}", shot.shapes, write_plate, artist_gap)
-
-
-def _stop_if_asked() -> None:
-    if _stopping is not None and _stopping.is_set():
-        raise KeyboardInterrupt
 
 
 def _told(shot: WrittenShot, progress: Progress | None) -> WrittenShot:

@@ -60,9 +60,8 @@ def ingest(
     Bad shots are reported and the rest goes on. Interrupt it and run it again at any point: what is in stays in, and
     only what has changed is read again.
     """
-    import os
-
     from federation.cli.progress_bar import progress_bar
+    from federation.worker_pool import usable_cores
     from studio_node.cutting import Reading
     from studio_node.ingest import ingest as run_ingest
     from studio_node.shot_sources import load_source
@@ -80,7 +79,7 @@ def ingest(
             force=force,
             prefix=prefix,
             reading=Reading(colour_space, movie_start, trust_plate_size),
-            workers=workers or len(os.sched_getaffinity(0)),
+            workers=workers or usable_cores(),
             dry_run=dry_run,
             progress=progress,
         )

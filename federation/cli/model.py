@@ -35,8 +35,10 @@ def pretrain(
     """
     import json
     import time
+    from functools import partial
 
     from federation.durable import write_atomic
+    from federation.worker_pool import in_processes, usable_cores
     from model.network import RotoModel
     from model.pretrain import pretrain as run_pretrain
     from model.weights import load_public
@@ -57,6 +59,7 @@ def pretrain(
         matcher=source.matcher,
         work=output.with_name(f"{output.name}.work") if work is None else work,
         progress=tell,
+        spread=partial(in_processes, workers=usable_cores()),
     )
     facts = plain(result) | {
         "weights": str(output),
@@ -96,13 +99,18 @@ def evaluate(
     as_json: bool = Json,
 ) -> None:
     """Score weights and every baseline: on the public benchmark, on your own clips, or on the procedural hard cases."""
+    from functools import partial
+
+    from federation.worker_pool import in_processes, usable_cores
     from model.public_benchmark import build_clips
     from model.public_benchmark import evaluate as run_evaluate
     from studio_node.predict_shot import load_model
 
     model, source = load_model(weights)
     if clips is None:
-        scores = run_evaluate({"model": model}, build_clips(model.matcher))
+        scores = run_evaluate(
+            {"model": model}, build_clips(model.matcher, spread=partial(in_processes, workers=usable_cores()))
+        )
         show({"scores": scores}, as_json, lambda done: _scores_text(done["scores"]))
         return
     from federation.cli.model_measure import (

@@ -81,9 +81,9 @@ def make(
     as_json: bool = Json,
 ) -> None:
     """Write shots: EXR or JPEG plates, approved shapes in a .nk, and a sparsely keyed .nk as an artist would begin."""
-    import os
     from dataclasses import fields, replace
 
+    from federation.worker_pool import usable_cores
     from model.procedural_settings import ShotSettings, studio_settings
     from studio_node.written_shots import make_clip_shots, make_procedural_shots
 
@@ -103,7 +103,7 @@ def make(
                 **given,
             ),
             artist_gap=key_gap,
-            workers=workers or min(os.cpu_count() or 1, max(count, 1)),
+            workers=workers or usable_cores(),
             progress=progress,
         )
     show({"shots": result}, as_json, lambda done: "\n".join(str(shot.folder) for shot in done["shots"]))

@@ -23,7 +23,9 @@ def tensors():
 @pytest.fixture
 def told(monkeypatch):
     """What is told while evidence is gathered, of a benchmark of one clip."""
-    monkeypatch.setattr(public_benchmark.build_clips, "__kwdefaults__", {"count": 1, "progress": None})
+    monkeypatch.setattr(
+        public_benchmark.build_clips, "__kwdefaults__", {"count": 1, "progress": None, "spread": map}
+    )
     return []
 
 
@@ -56,7 +58,7 @@ def test_it_is_the_benchmarks_own_error_and_gathers_evidence_once(tmp_path, tens
     "damage", [lambda d: b"", lambda d: d[:-5], lambda d: d.replace(b"procedural", b"provincial")]
 )
 def test_damaged_evidence_is_not_believed(damage):
-    data = dumps([build_clip(0, None)])
+    data = dumps([build_clip(None, 0)])
     assert loads(data)[0].name
     with pytest.raises(PredictionError):
         loads(damage(data))

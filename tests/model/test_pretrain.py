@@ -86,7 +86,7 @@ def test_pretraining_and_benchmark_never_share_a_generator():
 
 
 def test_a_shot_follows_from_its_seed_and_number(short_shots):
-    first, again, other = (training_windows(3, index) for index in (0, 0, 1))
+    first, again, other = (training_windows(3, None, index) for index in (0, 0, 1))
     assert len(first) == len(again)
     assert all(np.array_equal(a.truth, b.truth) for a, b in zip(first, again, strict=True))
     assert not np.array_equal(first[0].truth, other[0].truth)

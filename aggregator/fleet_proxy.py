@@ -27,6 +27,7 @@ import uvicorn
 from aggregator.request_rate import RequestRate
 from federation.config import address, load_federation_config
 from federation.homes import CoordinatorHome
+from federation.memory import return_large_blocks, untied
 
 Scope = MutableMapping[str, Any]
 AsgiMessage = MutableMapping[str, Any]
@@ -159,7 +160,9 @@ class FleetProxy:
         headers = _allowed(scope["headers"], REQUEST_HEADERS)
         path = scope["raw_path"].decode("ascii")
         try:
-            answer = await self._upstream.request(scope["method"], path, content=body, headers=headers)
+            answer = untied(
+                await self._upstream.request(scope["method"], path, content=body, headers=headers)
+            )
         except httpx.HTTPError:
             return await _answer(send, 502)
         await _answer(
@@ -240,6 +243,7 @@ def run_fleet_proxy(home: Path, *, host: str = "0.0.0.0") -> None:  # noqa: S104
 
 def serve(settings: FleetProxySettings) -> None:
     """Serve as a fleet proxy in this process, until SIGTERM; see :func:`run_fleet_proxy`."""
+    return_large_blocks()
     context = ssl.create_default_context(cafile=str(settings.ca_certificate))
     upstream = httpx.AsyncClient(
         base_url=f"https://{settings.superlink}",

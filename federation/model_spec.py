@@ -40,7 +40,7 @@ def base_model_spec(tensors: Tensors) -> ModelSpec:
         for name, shape in zip(spec.names, spec.shapes, strict=True)
     )
     model = ModelSpec(architecture=ARCHITECTURE, trainable=entries, frozen_digest=frozen_digest(tensors))
-    pack_trainable(tensors, model)
+    _require_trainable(tensors, model)
     return model
 
 
@@ -60,19 +60,7 @@ def pack_trainable(tensors: Tensors, model: ModelSpec) -> PackedWeights:
     Raises:
         PlanError: they are not exactly those that the plan names, or not float32.
     """
-    found = {name for name in tensors if name.startswith(TRAINABLE_PREFIX)}
-    named = {entry.name for entry in model.trainable}
-    if found != named:
-        raise PlanError(
-            f"the weights and the plan name other trainable tensors: {', '.join(sorted(found ^ named)[:3])}"
-        )
-    for entry in model.trainable:
-        array = tensors[entry.name]
-        if array.shape != entry.shape or array.dtype != np.float32:
-            raise PlanError(
-                f"tensor {entry.name} is {array.dtype}{list(array.shape)}, "
-                f"the plan says float32{list(entry.shape)}"
-            )
+    _require_trainable(tensors, model)
     return np.concatenate([np.ravel(tensors[entry.name]) for entry in model.trainable])
 
 
@@ -84,7 +72,7 @@ def with_trained(
     Raises:
         PlanError: the array has another length than the plan's, or the tensors are not the plan's.
     """
-    pack_trainable(tensors, model)
+    _require_trainable(tensors, model)
     if packed.shape != (model.parameters,) or packed.dtype != np.float32:
         raise PlanError(
             f"the packed weights are {packed.dtype}{list(packed.shape)}, the plan says float32[{model.parameters}]"
@@ -100,3 +88,24 @@ def with_trained(
 def packed_digest(packed: PackedWeights) -> str:
     """Name packed weights by the SHA-256 of their little-endian float32 bytes (``base_digest`` of an instruction)."""
     return digest(packed_bytes(packed))
+
+
+def _require_trainable(tensors: Tensors, model: ModelSpec) -> None:
+    """Check that the trainable tensors are exactly those that the plan names.
+
+    Raises:
+        PlanError: they are not, or not float32.
+    """
+    found = {name for name in tensors if name.startswith(TRAINABLE_PREFIX)}
+    named = {entry.name for entry in model.trainable}
+    if found != named:
+        raise PlanError(
+            f"the weights and the plan name other trainable tensors: {', '.join(sorted(found ^ named)[:3])}"
+        )
+    for entry in model.trainable:
+        array = tensors[entry.name]
+        if array.shape != entry.shape or array.dtype != np.float32:
+            raise PlanError(
+                f"tensor {entry.name} is {array.dtype}{list(array.shape)}, "
+                f"the plan says float32{list(entry.shape)}"
+            )

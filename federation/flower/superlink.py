@@ -12,6 +12,7 @@ from typing import Any
 import uvicorn
 
 from federation.flower.version import check_flower_version, flower_environment
+from federation.memory import return_large_blocks
 
 STOP_S = (
     2  # for requests under way; without a limit, uvicorn waits for every idle connection's client to leave
@@ -29,6 +30,7 @@ def become_superlink(arguments: Sequence[str], flower_home: Path) -> None:
         FlowerError: the installed Flower is of another series.
     """
     check_flower_version()
+    return_large_blocks()
     environment = flower_environment(flower_home)
     os.environ.clear()
     os.environ.update(environment)

@@ -29,6 +29,7 @@ from flwr.supercore.runtime_version_compatibility import RuntimeVersionMetadata
 
 from federation.errors import FlowerError
 from federation.flower.version import check_flower_version
+from federation.memory import untied
 
 CALL_TIMEOUT_S = 30.0
 CONNECT_TIMEOUT_S = 10.0
@@ -65,7 +66,10 @@ class AnsweredError(FlowerError):
 
 
 class VersionHeaders:
-    """Tells the peer this side's Flower version; unlike Flower's own interceptor it never exits the process."""
+    """Tells the peer this side's Flower version; unlike Flower's own interceptor it never exits the process.
+
+    As the first interceptor it is also the one that lets go of the response.
+    """
 
     def __init__(self, component: str) -> None:
         self._headers = dict(RuntimeVersionMetadata.from_local_component(component).as_metadata())
@@ -73,7 +77,7 @@ class VersionHeaders:
     def intercept(self, context: ProtobufRequestContext, call_next: ProtobufCall) -> httpx.Response:
         """Add the headers and pass the request on."""
         add_headers(context.request, self._headers)
-        return call_next(context)
+        return untied(call_next(context))
 
 
 def open_client(

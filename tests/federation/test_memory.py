@@ -1,5 +1,11 @@
+import gc
 import subprocess
 import sys
+import weakref
+
+import httpx
+
+from federation.memory import untied
 
 PEAK = """
 import sys
@@ -20,3 +26,16 @@ def test_freed_large_blocks_go_back_to_the_system():
         done = subprocess.run([sys.executable, "-c", PEAK, way], capture_output=True, text=True, check=True)
         rest[way] = int(done.stdout)
     assert rest["as it is"] - rest["given back"] > 60_000  # kB, of the 80 MB
+
+
+def test_a_response_that_was_read_needs_no_collector():
+    client = httpx.Client(transport=httpx.MockTransport(lambda request: httpx.Response(200, content=b"body")))
+    gc.disable()
+    try:
+        kept, freed = client.get("http://here/"), untied(client.get("http://here/"))
+        assert freed.content == b"body"
+        watched = weakref.ref(kept), weakref.ref(freed)
+        del kept, freed
+        assert [one() is None for one in watched] == [False, True]  # as httpx leaves it, and untied
+    finally:
+        gc.enable()

@@ -10,26 +10,27 @@ from torch import Tensor
 
 
 class Dice:
-    """Random tensors from one generator, so that a seed repeats a batch bit by bit."""
+    """Random tensors from one generator and where it lives, so that a seed repeats a batch bit by bit."""
 
     def __init__(self, generator: torch.Generator) -> None:
         self._generator = generator
+        self.device = generator.device
 
     def uniform(self, low: float, high: float, *shape: int) -> Tensor:
         """Evenly spread between two bounds."""
-        return torch.rand(*shape, generator=self._generator) * (high - low) + low
+        return torch.rand(*shape, generator=self._generator, device=self.device) * (high - low) + low
 
     def normal(self, *shape: int) -> Tensor:
         """Standard normal."""
-        return torch.randn(*shape, generator=self._generator)
+        return torch.randn(*shape, generator=self._generator, device=self.device)
 
     def chance(self, probability: float, *shape: int) -> Tensor:
         """True with a probability."""
-        return torch.rand(*shape, generator=self._generator) < probability
+        return torch.rand(*shape, generator=self._generator, device=self.device) < probability
 
     def below(self, limit: int, *shape: int) -> Tensor:
         """Whole numbers from 0 to below a limit."""
-        return torch.randint(0, limit, shape, generator=self._generator)
+        return torch.randint(0, limit, shape, generator=self._generator, device=self.device)
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class SmoothMap:
 
     def inverse(self, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Points whose image is ``targets``, and how far off (pixels) the damped fixed point ended."""
-        back = torch.linalg.inv(self.matrix)
+        back = inverse(self.matrix)
         points = turned(targets - self.centre - self.shift, back) + self.centre
         for step in range(12):
             straight = targets - self.bend(points) - self.centre - self.shift
@@ -72,6 +73,11 @@ class SmoothMap:
 def turned(points: Tensor, matrix: Tensor) -> Tensor:
     """``matrix [B, 2, 2]`` on ``points [B, P, 2]``."""
     return torch.bmm(points, matrix.transpose(1, 2))
+
+
+def inverse(matrix: Tensor) -> Tensor:
+    """Inverse of ``[B, 2, 2]`` matrices that have one; unlike `torch.linalg.inv` a graphics card need not wait."""
+    return torch.linalg.inv_ex(matrix)[0]
 
 
 def rotation(angle: Tensor) -> Tensor:
@@ -97,7 +103,7 @@ def draw_map(
     batch = len(strength)
     scale = strength[:, None, None]
     turn = rotation(dice.normal(batch) * 0.22 * strength)
-    stretch = torch.eye(2) + dice.normal(batch, 2, 2) * 0.07 * scale
+    stretch = torch.eye(2, device=dice.device) + dice.normal(batch, 2, 2) * 0.07 * scale
     zoom = torch.exp(dice.normal(batch) * 0.14 * strength)[:, None, None]
     length = reach[:, None] * torch.exp(dice.uniform(math.log(0.7), math.log(4.0), batch, 4))
     direction = dice.uniform(0, 2 * math.pi, batch, 4)
@@ -119,6 +125,6 @@ def draw_map(
         phase=dice.uniform(0, 2 * math.pi, batch, 1, 4),
         amplitude=amplitude,
         pivot=pivot[:, None],
-        pivot_matrix=rotation(swung) - torch.eye(2),
+        pivot_matrix=rotation(swung) - torch.eye(2, device=dice.device),
         pivot_reach=(reach * dice.uniform(0.2, 0.5, batch))[:, None, None],
     )

@@ -1,6 +1,7 @@
 """Public pretraining of the matcher: layered pictures in, weights out. No real shot is involved.
 
     python -m model.matcher_training FOLDER --seed 1
+    python -m model.matcher_training FOLDER --seed 1 --recipe wide --device cuda
 
 Every step draws its own pictures from (seed, step), so a run is repeatable and goes on from its last
 checkpoint exactly where it stopped. Photographs of an installed scikit-image are used as textures (those
@@ -16,7 +17,7 @@ import math
 import os
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,13 +25,13 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
-from torch.nn import functional
 
+from model.device import chosen_device
 from model.errors import WeightsError
-from model.matcher_network import INNER_OFFSETS_PX, STRIDES, Matcher, carried_offsets, make_queries
+from model.matcher_loss import pair_loss
+from model.matcher_network import Matcher
 from model.matcher_pictures import PicturePairs, draw_pairs
 from model.matcher_textures import installed_photographs, texture_bank
-from model.matcher_windows import window
 from model.weights import save as save_weights
 
 _log = logging.getLogger(__name__)
@@ -50,6 +51,8 @@ class MatcherTraining:
         seed: of the weights, the textures and every batch.
         pairs: picture pairs in a batch.
         picture_px: edge of the pictures.
+        large_scale: how much larger every third batch's pictures are; there are fewer of them then.
+        figures: share of each batch that shows figures with limbs.
         textures: size of the texture bank.
         learning_rate: at the top, after the warm-up.
         warmup_steps: steps of linear rise.
@@ -64,10 +67,28 @@ class MatcherTraining:
     seed: int = 1
     pairs: int = 4
     picture_px: int = 128
+    large_scale: float = 1.0
+    figures: float = 0.0
     textures: int = 600
     learning_rate: float = 8e-4
     warmup_steps: int = 200
     averaging: float = 0.998
+
+
+CPU_RECIPE = MatcherTraining()
+WIDE_RECIPE = MatcherTraining(
+    steps=20_000,
+    turn_step=3_000,
+    cosine_steps=100_000,
+    pairs=64,
+    large_scale=1.5,
+    figures=0.5,
+    textures=1200,
+    learning_rate=1.2e-3,
+    warmup_steps=300,
+    averaging=0.999,
+)
+RECIPES = {"cpu": CPU_RECIPE, "wide": WIDE_RECIPE}
 
 
 def learning_rate(recipe: MatcherTraining, step: int) -> float:
@@ -81,85 +102,45 @@ def learning_rate(recipe: MatcherTraining, step: int) -> float:
     return rate * min(1.0, left)
 
 
-def draw_start(pairs: PicturePairs, generator: torch.Generator, *, reach_px: float) -> Tensor:
-    """Where the search begins: the truth with a smooth error, or in 30% the first outline.
-
-    The error's size is log-uniform from half a pixel to ``reach_px``.
-    """
-    batch, points = pairs.known.shape
-    angle = torch.arange(points) * (2 * math.pi / points)
-    harmonic = torch.arange(4)
-    phase = torch.rand(batch, 2, 4, 1, generator=generator) * 2 * math.pi
-    height = torch.randn(batch, 2, 4, 1, generator=generator) / (1.0 + harmonic[:, None])
-    error = (height * torch.cos(harmonic[:, None] * angle + phase)).sum(2).transpose(1, 2)
-    error = error / error.norm(dim=-1).mean(1).clamp(min=1e-3)[:, None, None]
-    size = torch.exp(torch.rand(batch, 1, 1, generator=generator) * math.log(reach_px / 0.5) + math.log(0.5))
-    held = torch.rand(batch, 1, 1, generator=generator) < 0.3
-    return torch.where(held, pairs.outline_first, pairs.outline_second + error * size)
-
-
-def _feature_loss(
-    volumes: list[Tensor | None], maps: tuple[Tensor, ...], pairs: PicturePairs, jitter: Tensor
-) -> Tensor:
-    """Cross-entropy of the true place within a window whose centre is off by a few cells."""
-    places = carried_offsets(pairs.outline_first, pairs.outline_second)
-    offsets = places.shape[1] // pairs.known.shape[1]
-    # Under a sliding skin only the edge itself has a true partner.
-    weight = pairs.seen[..., None].repeat(1, 1, offsets)
-    weight[..., 1:] = weight[..., 1:] * (~pairs.sliding).float()[:, None, None]
-    weight = weight.flatten(1)
-    total = weight.new_zeros(())
-    for volume, level, stride in zip(volumes, maps, STRIDES, strict=True):
-        if volume is None:
-            continue
-        seen = window(volume, level.shape[-1], places + jitter * stride, stride)[0] * 12.0
-        row, column = (3 - jitter[..., 1]).unsqueeze(-1), (3 - jitter[..., 0]).unsqueeze(-1)
-        cells = torch.arange(7)
-        target = (1 - (cells - row).abs()).clamp(min=0)[..., :, None] * (1 - (cells - column).abs()).clamp(
-            min=0
-        )[..., None, :]
-        likely = functional.log_softmax(seen, -1)
-        total = total - ((target.flatten(2) * likely).sum(-1) * weight).sum() / weight.sum().clamp(min=1)
-    return total / len(volumes)
-
-
-def pair_loss(
-    matcher: Matcher, pairs: PicturePairs, generator: torch.Generator, *, reach_px: float
-) -> tuple[Tensor, Tensor]:
-    """The training loss of a batch, and the mean point error of the last iteration in pixels."""
-    start = draw_start(pairs, generator, reach_px=reach_px)
-    batch, points = pairs.known.shape
-    with torch.autocast("cpu", torch.bfloat16):
-        maps = matcher.encoder(torch.cat([pairs.first, pairs.second]))
-    first, second = (tuple(level[part] for level in maps) for part in (slice(batch), slice(batch, None)))
-    estimates, log_scales, volumes = matcher.refine(make_queries(first, pairs.outline_first), second, start)
-    weight = pairs.known / pairs.known.sum().clamp(min=1)
-    total = start.new_zeros(())
-    for estimate, log_scale, share in zip(estimates, log_scales, (0.4, 0.7, 1.0), strict=True):
-        error = ((estimate - pairs.outline_second).square().sum(-1) + 1e-4).sqrt()
-        robust = 2 * torch.log1p(error / 2)
-        likelihood = error * torch.exp(-log_scale) + 2 * log_scale
-        total = total + share * ((robust + 0.25 * likelihood) * weight).sum()
-    jitter = torch.rand(batch, points * len(INNER_OFFSETS_PX), 2, generator=generator) * 5 - 2.5
-    total = total + 0.15 * _feature_loss(volumes, second, pairs, jitter)
-    last = ((estimates[-1] - pairs.outline_second).norm(dim=-1) * weight).sum()
-    return total, last.detach()
+def draw_batch(
+    recipe: MatcherTraining, bank: Tensor, step: int, generator: torch.Generator
+) -> PicturePairs:
+    """The pictures of a step, drawn where the generator lives."""
+    points, scale = ((48, 1.0), (64, 1.0), (96, recipe.large_scale))[step % 3]
+    size = round(recipe.picture_px * scale)
+    pairs = max(1, round(recipe.pairs / scale**2))
+    limbed = round(pairs * recipe.figures)
+    parts = [
+        draw_pairs(
+            bank,
+            generator,
+            pairs=count,
+            size=size,
+            points=points,
+            plate_edges=step >= recipe.turn_step,
+            figures=figures,
+        )
+        for count, figures in ((pairs - limbed, False), (limbed, True))
+        if count
+    ]
+    return parts[0] if len(parts) == 1 else PicturePairs.joined(parts)
 
 
 class _Run:
     """Weights, their running average and the optimiser, with their place on disk."""
 
-    def __init__(self, recipe: MatcherTraining, folder: Path) -> None:
-        self.recipe, self.folder, self.step = recipe, folder, 0
+    def __init__(self, recipe: MatcherTraining, folder: Path, device: torch.device) -> None:
+        self.recipe, self.folder, self.device, self.step = recipe, folder, device, 0
         torch.manual_seed(recipe.seed)
-        self.matcher = Matcher()
+        self.matcher = Matcher().to(device)
         self.average = {k: v.detach().clone() for k, v in self.matcher.state_dict().items()}
-        self.optimiser = torch.optim.AdamW(self.matcher.parameters(), lr=1e-3, weight_decay=1e-4)
+        self.optimiser = torch.optim.AdamW(
+            self.matcher.parameters(), lr=1e-3, weight_decay=1e-4, fused=device.type == "cuda"
+        )
 
     def average_weights(self) -> None:
         decay = min(self.recipe.averaging, (1 + self.step) / (10 + self.step))
-        for name, value in self.matcher.state_dict().items():
-            self.average[name].lerp_(value, 1 - decay)
+        torch._foreach_lerp_(list(self.average.values()), list(self.matcher.state_dict().values()), 1 - decay)
 
     def save(self, photographs: list[str]) -> None:
         """Write weights and state; each file appears whole or not at all."""
@@ -168,6 +149,7 @@ class _Run:
             "step": str(self.step),
             "photographs": json.dumps(photographs),
             "torch": torch.__version__,
+            "device": str(self.device),
         }
         names = [name for name, _ in self.matcher.named_parameters()]
         state = {f"weights.{k}": v for k, v in self.matcher.state_dict().items()}
@@ -175,7 +157,7 @@ class _Run:
         for name, moments in zip(names, self.optimiser.state_dict()["state"].values(), strict=False):
             state |= {f"moments.{name}.{k}": v for k, v in moments.items()}
         _save_whole(state, self.folder / "state.safetensors", about)
-        shipped = {f"matcher.{k}": v.contiguous().numpy() for k, v in self.average.items()}
+        shipped = {f"matcher.{k}": v.contiguous().cpu().numpy() for k, v in self.average.items()}
         save_weights(self.folder / "matcher.safetensors", shipped, about)
 
     def resume(self) -> None:
@@ -183,7 +165,7 @@ class _Run:
         path = self.folder / "state.safetensors"
         if not path.exists():
             return
-        with safe_open(str(path), "pt") as file:
+        with safe_open(str(path), "pt", device=str(self.device)) as file:
             about = file.metadata()
             kept = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
         if json.loads(about["recipe"]) != asdict(self.recipe):
@@ -208,6 +190,7 @@ def pretrain(
     recipe: MatcherTraining,
     folder: Path,
     *,
+    device: torch.device | None = None,
     checkpoint_every_s: float = 180.0,
     progress: Callable[[int, float], None] | None = None,
 ) -> Path:
@@ -216,6 +199,7 @@ def pretrain(
     Args:
         recipe: what to train.
         folder: takes ``matcher.safetensors`` (the averaged weights, to ship) and ``state.safetensors``.
+        device: where to train and draw the pictures; None is the processor. Each draws pictures of its own.
         checkpoint_every_s: seconds between checkpoints.
         progress: told the steps done and the last batch's mean error in pixels, after every step.
 
@@ -225,20 +209,19 @@ def pretrain(
     Raises:
         WeightsError: the folder holds a run of another recipe.
     """
+    device = device or torch.device("cpu")
     folder.mkdir(parents=True, exist_ok=True)
     photographs = installed_photographs()
-    bank = texture_bank(recipe.textures, np.random.default_rng([recipe.seed, 1]), photographs)
-    run = _Run(recipe, folder)
+    bank = texture_bank(recipe.textures, np.random.default_rng([recipe.seed, 1]), photographs).to(device)
+    run = _Run(recipe, folder, device)
     run.resume()
-    saved_at, shown, begun = time.monotonic(), 0.0, time.process_time()
+    saved_at, begun = time.monotonic(), time.monotonic()
+    shown = torch.zeros((), device=device)
+    generator = torch.Generator(device)
     while run.step < recipe.steps:
-        generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + run.step)
-        points = (48, 64, 96)[run.step % 3]
-        far = run.step >= recipe.turn_step
-        pairs = draw_pairs(
-            bank, generator, pairs=recipe.pairs, size=recipe.picture_px, points=points, plate_edges=far
-        )
-        reach_px = recipe.far_px if far else recipe.near_px
+        generator.manual_seed(recipe.seed * 1_000_003 + run.step)
+        pairs = draw_batch(recipe, bank, run.step, generator)
+        reach_px = recipe.far_px if run.step >= recipe.turn_step else recipe.near_px
         for group in run.optimiser.param_groups:
             group["lr"] = learning_rate(recipe, run.step)
         loss, error = pair_loss(run.matcher, pairs, generator, reach_px=reach_px)
@@ -248,11 +231,11 @@ def pretrain(
         run.optimiser.step()
         run.step += 1
         run.average_weights()
-        shown += float(error)
+        shown += error
         if run.step % 100 == 0:
-            spent = time.process_time() - begun
-            _log.info("step %d error %.2f px, %.0f CPU-s in this run", run.step, shown / 100, spent)
-            shown = 0.0
+            spent = time.monotonic() - begun
+            _log.info("step %d error %.2f px, %.0f s in this run", run.step, float(shown) / 100, spent)
+            shown.zero_()
         if time.monotonic() - saved_at > checkpoint_every_s:
             run.save(sorted(photographs))
             saved_at = time.monotonic()
@@ -266,15 +249,26 @@ def main() -> None:
     """Command line of the pretraining."""
     parser = argparse.ArgumentParser(description="Pretrain the matcher on layered pictures.")
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--steps", type=int, default=MatcherTraining.steps)
-    parser.add_argument("--turn-step", type=int, default=MatcherTraining.turn_step)
+    parser.add_argument("--recipe", choices=RECIPES, default="cpu", help="cpu: an hour; wide: for a card")
+    parser.add_argument("--steps", type=int, help="other than the recipe's")
+    parser.add_argument("--turn-step", type=int, help="other than the recipe's")
     parser.add_argument("--seed", type=int, default=MatcherTraining.seed)
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:N or auto")
     parser.add_argument("--threads", type=int, default=1)
     given = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(given.threads)
-    recipe = MatcherTraining(steps=given.steps, turn_step=given.turn_step, seed=given.seed)
-    pretrain(recipe, given.folder)
+    device = chosen_device(given.device)
+    if device.type == "cuda":
+        torch.set_float32_matmul_precision("high")
+    chosen = RECIPES[given.recipe]
+    recipe = replace(
+        chosen,
+        seed=given.seed,
+        steps=given.steps or chosen.steps,
+        turn_step=given.turn_step or chosen.turn_step,
+    )
+    pretrain(recipe, given.folder, device=device)
 
 
 if __name__ == "__main__":

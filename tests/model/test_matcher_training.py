@@ -9,10 +9,11 @@ from torch.nn import functional
 
 from model.errors import WeightsError
 from model.matcher import Matcher
+from model.matcher_loss import draw_start, pair_loss
 from model.matcher_network import inner_normals
 from model.matcher_pictures import draw_pairs
 from model.matcher_textures import texture_bank
-from model.matcher_training import MatcherTraining, draw_start, learning_rate, pair_loss, pretrain
+from model.matcher_training import MatcherTraining, draw_batch, learning_rate, pretrain
 from model.weights import TensorSpec, load
 
 TINY = MatcherTraining(steps=4, seed=3, pairs=1, picture_px=64, textures=4, warmup_steps=2, turn_step=3)

@@ -1,4 +1,4 @@
-"""Jointed figures for the matcher's synthetic pictures: limbs that swing around pivots, in front of a body and behind it.
+"""Jointed figures for the matcher's synthetic pictures: limbs that swing in front of their body and behind it.
 
 A figure is a torso with up to five limbs of one or two tapering segments, thin ones too. Its outline is that of the
 whole silhouette in the first pose; every outline point belongs to one part and goes where that part goes.
@@ -17,7 +17,8 @@ from model.matcher_motion import Dice
 
 _LIMBS = 5
 _TORSO = 2 * _LIMBS  # index of the part after all segments
-_SIDE, _CAP, _ARC = 12, 8, 24  # points of the walk along one side of a segment, a tip and the torso between limbs
+# Points of the walk along one side of a segment, around a tip, and along the torso between two limbs.
+_SIDE, _CAP, _ARC = 12, 8, 24
 _SETTLED_PX = 0.4
 
 
@@ -143,7 +144,8 @@ class Figure:
         length, width = one.length[:, :_TORSO].view(*pairs, 1), self.width.view(*pairs, 2)
         rows = Pose(root, along, length)
         run = torch.linspace(0, 1, _SIDE, device=device)
-        begin = torch.stack([(0.3 * reach / length[:, :, 0, 0]).clamp(max=0.9), torch.full_like(reach, 0.1)], 2)
+        outside = (0.3 * reach / length[:, :, 0, 0]).clamp(max=0.9)
+        begin = torch.stack([outside, torch.full_like(reach, 0.1)], 2)
         share = begin[..., None] + (1 - begin[..., None]) * run
         radius = width[..., :1] + (width[..., 1:] - width[..., :1]) * share
         low, high = rows.outward(share * length, -radius), rows.outward(share * length, radius)
@@ -158,7 +160,8 @@ class Figure:
         following = self.angle.roll(-1, 1).clone()
         following[:, -1] += 2 * math.pi
         first, last = self.angle + half, following - half.roll(-1, 1)
-        arc = first[..., None] + (last - first).clamp(min=0)[..., None] * torch.linspace(0, 1, _ARC, device=device)
+        along_arc = torch.linspace(0, 1, _ARC, device=device)
+        arc = first[..., None] + (last - first).clamp(min=0)[..., None] * along_arc
         between = self.torso.rim(arc.flatten(1)).view(batch, _LIMBS, _ARC, 2)
         return torch.cat([limb, between], 2).flatten(1, 2)
 
@@ -185,7 +188,7 @@ def draw_figure(dice: Dice, centre: Tensor, size: Tensor, strength: Tensor) -> F
     taper = dice.uniform(0.45, 1.05, *limbs)
     upper = torch.where(jointed, dice.uniform(0.4, 0.6, *limbs), 0.999)
     middle, end = thick * (1 + (taper - 1) * upper), thick * taper
-    width = torch.stack([torch.stack([thick, middle], -1), torch.stack([middle, end], -1)], 2).view(batch, _TORSO, 2)
+    width = torch.stack([thick, middle, middle, end], -1).view(batch, _TORSO, 2)
     front = torch.where(dice.chance(0.5, *limbs), 1.0, -1.0) * (1 + dice.uniform(0, 1, *limbs))
     level = torch.stack([front, front + 0.01], 2).view(batch, _TORSO)
 
@@ -230,5 +233,6 @@ def _pose(root: Tensor, heading: Tensor, bend: Tensor, lengths: Tensor) -> Pose:
         along.view(batch, _TORSO, 2),
         lengths.reshape(batch, _TORSO),
     )
-    torso = (root.new_zeros(batch, 1, 2), root.new_tensor([1.0, 0.0]).expand(batch, 1, 2), root.new_ones(batch, 1))
+    whole = root.new_ones(batch, 1)
+    torso = (torch.stack([0 * whole, 0 * whole], -1), torch.stack([whole, 0 * whole], -1), whole)
     return Pose(*(torch.cat(pair, 1) for pair in zip(rows, torso, strict=True)))

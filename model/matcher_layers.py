@@ -29,6 +29,7 @@ class Blob:
     size: Tensor  # [B], pixels
 
     def radius_at(self, angle: Tensor) -> Tensor:
+        """The edge's distance from the centre at angles ``[B, P]``, in the region's own frame."""
         place = torch.remainder(angle / (2 * math.pi), 1.0) * _OUTLINE_TABLE
         low = place.floor()
         index = low.long() % _OUTLINE_TABLE
@@ -40,7 +41,9 @@ class Blob:
         """How far inside ``points [B, P, 2]`` are, pixels, negative outside; about right near the edge."""
         inner = turned(points - self.centre, inverse(self.matrix))
         depth = self.radius_at(torch.atan2(inner[..., 1], inner[..., 0])) - inner.norm(dim=-1)
-        return depth * torch.linalg.det(self.matrix).abs().sqrt()[:, None]
+        scale = torch.linalg.det(self.matrix).abs().sqrt()
+        pixels: Tensor = depth * scale[:, None]
+        return pixels
 
     def coverage(self, points: Tensor) -> Tensor:
         """How much of the region is at ``points [B, P, 2]``, 0..1, with a soft edge."""

@@ -77,7 +77,8 @@ def turned(points: Tensor, matrix: Tensor) -> Tensor:
 
 def inverse(matrix: Tensor) -> Tensor:
     """Inverse of ``[B, 2, 2]`` matrices that have one; unlike `torch.linalg.inv` a graphics card need not wait."""
-    return torch.linalg.inv_ex(matrix)[0]
+    found: Tensor = torch.linalg.inv_ex(matrix)[0]
+    return found
 
 
 def rotation(angle: Tensor) -> Tensor:

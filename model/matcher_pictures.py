@@ -22,6 +22,7 @@ _RESIDUAL_MAX_PX = 0.05
 # What a limb does behind the body is told by what is seen of it, roughly.
 _HIDDEN_WEIGHT = 0.25
 
+
 @dataclass(frozen=True)
 class PicturePairs:
     """A batch of pairs; ``B`` pairs, ``N`` outline points, pictures of ``S`` by ``S`` pixels.
@@ -126,32 +127,19 @@ def draw_pairs(
     """
     dice = Dice(generator)
     strength = torch.where(dice.chance(0.6, pairs), 1.0, 0.25) * dice.uniform(0.3, 1.0, pairs)
-    low, high = (0.2, 0.55) if figures else (0.27, 0.85)
-    whole = torch.exp(dice.uniform(math.log(low), math.log(high), pairs)) * size
+    smallest, largest = (0.2, 0.55) if figures else (0.27, 0.85)
+    whole = torch.exp(dice.uniform(math.log(smallest), math.log(largest), pairs)) * size
     centre = size / 2 + dice.normal(pairs, 2) * 0.09 * size
     bent = torch.full((pairs,), 0.4 if figures else 1.0, device=dice.device)
     motion = draw_map(dice, strength, centre, whole, travel=0.35, wave=0.25, swing=0.6)
-    camera = {"travel": 0.35, "wave": 0.05} if figures else {"travel": 0.15, "wave": 0.05}
+    shake = 0.8 if figures else 0.5
+    pan = 0.35 if figures else 0.15
     everything = torch.full((pairs,), size * 1.0, device=dice.device)
-    frame = draw_map(dice, strength * (0.8 if figures else 0.5), centre, everything, **camera, swing=0.0)
+    frame = draw_map(dice, strength * shake, centre, everything, travel=pan, wave=0.05, swing=0.0)
     bend = draw_map(dice, bent, centre, whole, travel=0.0, wave=0.35, swing=0.8)
     actor = draw_figure(dice, centre, whole, strength) if figures else draw_blob(dice, centre, whole)
 
-    if isinstance(actor, Figure):
-        drawn, owner, exact = actor.outline(dice, points)
-        posed = actor.carried(drawn, owner, 0, 1)
-        bare = ~actor.covered(posed, owner, 1)
-        outline_first, first_off = bend.inverse(drawn)
-        posed, posed_off = bend.inverse(posed)
-        outline_second, second_off = motion.inverse(posed)
-        exact = exact & (posed_off < _RESIDUAL_MAX_PX)
-    else:
-        outline_first, first_off = bend.inverse(actor.outline(dice, points))
-        outline_second, second_off = motion.inverse(outline_first)
-        bare = exact = torch.ones_like(first_off, dtype=torch.bool)
-    known = (exact & (first_off < _RESIDUAL_MAX_PX) & (second_off < _RESIDUAL_MAX_PX)).float()
-    known = torch.where(bare, known, known * _HIDDEN_WEIGHT)
-
+    outline_first, outline_second, known, bare = _truth(dice, actor, bend, motion, points)
     slide = draw_map(dice, strength * 0.6, centre, whole, travel=0.2, wave=0.1, swing=0.0)
     sliding = dice.chance(0.0 if figures else 0.3, pairs)
     same = dice.chance(0.3, pairs)
@@ -214,6 +202,26 @@ def draw_pairs(
         seen=seen,
         sliding=sliding,
     )
+
+
+def _truth(
+    dice: Dice, actor: Blob | Figure, bend: SmoothMap, motion: SmoothMap, points: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The outline in both pictures, how well it is known, and which points no limb lies over in the second."""
+    if isinstance(actor, Figure):
+        drawn, owner, exact = actor.outline(dice, points)
+        posed = actor.carried(drawn, owner, 0, 1)
+        bare = ~actor.covered(posed, owner, 1)
+        first, first_off = bend.inverse(drawn)
+        posed, posed_off = bend.inverse(posed)
+        second, second_off = motion.inverse(posed)
+        exact = exact & (posed_off < _RESIDUAL_MAX_PX)
+    else:
+        first, first_off = bend.inverse(actor.outline(dice, points))
+        second, second_off = motion.inverse(first)
+        exact = bare = torch.ones_like(first_off, dtype=torch.bool)
+    known = (exact & (first_off < _RESIDUAL_MAX_PX) & (second_off < _RESIDUAL_MAX_PX)).float()
+    return first, second, torch.where(bare, known, known * _HIDDEN_WEIGHT), bare
 
 
 def _ended(pictures: Tensor, low: Tensor, high: Tensor) -> Tensor:

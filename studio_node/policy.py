@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from federation.config import StudioConfig, StudioPolicy
 from federation.errors import RefusalCode, RefusedError
 from federation.plan import GainConstants, RoundInstruction, SizeTier, TrainingPlan
-from federation.privacy import epsilon, event_of, gain_event_of
+from federation.privacy import PrivacyEvent, epsilon, event_of, gain_event_of
 
 CLOCK_SLACK_S = 300
 """By how much a coordinator's clock may be ahead; Flower's node authentication allows the same."""
@@ -114,28 +114,20 @@ def _policy_objections(
     plan: TrainingPlan, instruction: RoundInstruction, policy: StudioPolicy
 ) -> Iterator[tuple[RefusalCode, str]]:
     code = RefusalCode.POLICY
+    tier = plan.tier_of(instruction.studio)
+    constants = plan.privacy
     if plan.gain is not None and instruction.server_round == plan.gain_round:
-        yield from _gain_objections(plan.gain, plan.tier_of(instruction.studio), policy)
+        yield from _gain_objections(plan.gain, tier, policy)
     elif instruction.server_round > plan.rounds:
         yield code, f"round {instruction.server_round} of a plan of {plan.rounds} rounds"
-    constants = plan.privacy
-    for name, asked, allowed in (
+    yield from _limit_objections(
+        "the plan",
         ("rounds", plan.rounds, policy.rounds_max),
         ("steps_per_round", constants.steps_per_round, policy.steps_per_round_max),
         ("windows_per_shot", constants.windows_per_shot, policy.windows_per_shot_max),
         ("max_grad_norm", constants.max_grad_norm, policy.max_grad_norm_max),
-    ):
-        if asked > allowed:
-            yield (
-                code,
-                f"the plan asks for {name} {asked:g}, this studio's policy allows {allowed:g} (studio.toml)",
-            )
-    if constants.noise_multiplier < policy.noise_multiplier_min:
-        yield (
-            code,
-            f"the plan's noise_multiplier is {constants.noise_multiplier:g}, this studio's policy asks for at least "
-            f"{policy.noise_multiplier_min:g} (studio.toml)",
-        )
+    )
+    yield from _noise_objections("the plan", constants.noise_multiplier, policy)
     if policy.base_releases_allowed and plan.base_release not in policy.base_releases_allowed:
         yield (
             code,
@@ -143,38 +135,51 @@ def _policy_objections(
             f"{', '.join(map(str, policy.base_releases_allowed))} (studio.toml)",
         )
     # Last: it is the only check that computes for a while.
-    tier = plan.size_tiers[plan.studios[instruction.studio]]
-    cost = epsilon([event_of(plan)], tier.delta)
-    if cost > policy.epsilon_per_round_max:
-        yield (
-            code,
-            f"one round of the plan costs epsilon {cost:.3f} (delta {tier.delta:g}), this studio's policy allows "
-            f"{policy.epsilon_per_round_max:g} a round (studio.toml)",
-        )
+    yield from _cost_objections("one round of the plan", event_of(plan), tier, policy.epsilon_per_round_max)
 
 
 def _gain_objections(
     gain: GainConstants, tier: SizeTier, policy: StudioPolicy
 ) -> Iterator[tuple[RefusalCode, str]]:
-    code = RefusalCode.POLICY
     if not policy.share_gain:
-        yield code, "the plan asks for this studio's gain, which it does not share (studio.toml: share_gain)"
-    if gain.noise_multiplier < policy.noise_multiplier_min:
         yield (
-            code,
-            f"the gain's noise_multiplier is {gain.noise_multiplier:g}, this studio's policy asks for at least "
+            RefusalCode.POLICY,
+            "the plan asks for this studio's gain, which it does not share (studio.toml: share_gain)",
+        )
+    yield from _noise_objections("the gain", gain.noise_multiplier, policy)
+    yield from _limit_objections(
+        "the gain", ("windows_per_shot", gain.windows_per_shot, policy.windows_per_shot_max)
+    )
+    yield from _cost_objections("sharing the gain", gain_event_of(gain), tier, policy.epsilon_per_gain_max)
+
+
+def _limit_objections(what: str, *limits: tuple[str, float, float]) -> Iterator[tuple[RefusalCode, str]]:
+    for name, asked, allowed in limits:
+        if asked > allowed:
+            yield (
+                RefusalCode.POLICY,
+                f"{what} asks for {name} {asked:g}, this studio's policy allows {allowed:g} (studio.toml)",
+            )
+
+
+def _noise_objections(
+    what: str, noise_multiplier: float, policy: StudioPolicy
+) -> Iterator[tuple[RefusalCode, str]]:
+    if noise_multiplier < policy.noise_multiplier_min:
+        yield (
+            RefusalCode.POLICY,
+            f"{what}'s noise_multiplier is {noise_multiplier:g}, this studio's policy asks for at least "
             f"{policy.noise_multiplier_min:g} (studio.toml)",
         )
-    if gain.windows_per_shot > policy.windows_per_shot_max:
+
+
+def _cost_objections(
+    what: str, event: PrivacyEvent, tier: SizeTier, allowed: float
+) -> Iterator[tuple[RefusalCode, str]]:
+    cost = epsilon([event], tier.delta)
+    if cost > allowed:
         yield (
-            code,
-            f"the gain asks for windows_per_shot {gain.windows_per_shot}, this studio's policy allows "
-            f"{policy.windows_per_shot_max} (studio.toml)",
-        )
-    cost = epsilon([gain_event_of(gain)], tier.delta)
-    if cost > policy.epsilon_per_gain_max:
-        yield (
-            code,
-            f"sharing the gain costs epsilon {cost:.3f} (delta {tier.delta:g}), this studio's policy allows "
-            f"{policy.epsilon_per_gain_max:g} (studio.toml)",
+            RefusalCode.POLICY,
+            f"{what} costs epsilon {cost:.3f} (delta {tier.delta:g}), this studio's policy allows {allowed:g} "
+            "(studio.toml)",
         )

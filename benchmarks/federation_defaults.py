@@ -25,6 +25,7 @@ import cv2
 import numpy as np
 import torch
 
+from benchmarks.privacy_studios import across_miss
 from benchmarks.simulation import SHOW, SimulatedFederation, shift
 from federation import set_up
 from federation.config import StudioConfig
@@ -143,14 +144,6 @@ def scores(fusion: Fusion, shots: Sequence[Sequence[Window]]) -> list[Score]:
             across = np.mean([across_miss(p, w.truth) for p, w in zip(predicted, windows, strict=True)])
             found.append(Score(float(window_loss(fusion, windows)), 100 * float(across)))
     return found
-
-
-def across_miss(points: np.ndarray, truth: np.ndarray) -> float:
-    """Mean distance across the contour between matching points [T, M, 2]."""
-    tangent = np.roll(truth, -1, axis=1) - np.roll(truth, 1, axis=1)
-    tangent = tangent / (np.linalg.norm(tangent, axis=-1, keepdims=True) + 1e-6)
-    miss = points - truth
-    return float(np.abs(miss[..., 1] * tangent[..., 0] - miss[..., 0] * tangent[..., 1]).mean())
 
 
 def split(shots: dict[str, list[PackEntry]]) -> tuple[dict[str, list[PackEntry]], dict[str, list[PackEntry]]]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
-from itertools import groupby
+from dataclasses import dataclass, replace
+from itertools import groupby, product
 from operator import itemgetter
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -33,35 +33,64 @@ TOLERANCE_PX, TOLERANCE_PERCENT = 0.5, 1.0
 """A frame may be off by the larger of both; figures are 50 to 70 px large."""
 
 
-def keys_rows(work: Path, finalists: Iterable[tuple[int, str, Path]]) -> Iterator[str]:
-    """Measure what has not been measured (kept in ``work/keys.jsonl``) and print keys by seed as a Markdown table.
+@dataclass(frozen=True)
+class KeysJob:
+    """Counting the keys of one whole shot with the base and with a seed's finalists."""
 
-    Args:
-        work: scratch folder of the benchmark.
-        finalists: (seed, name, weights of the fusion network), seed by seed.
-    """
-    log = work / "keys.jsonl"
-    base, _ = base_model(work)
-    yield "| seed | weights | keys | keys saved a shot | studios better |"
-    yield "|---|---|---|---|---|"
-    for seed, group in groupby(finalists, key=itemgetter(0)):
-        models = {"base": base} | {name: _with_fusion(base, file) for _, name, file in group}
-        found: dict[str, dict[str, list[int]]] = {}
-        for studio in STUDIOS:
-            for number in range(CLIPS):
-                keys = _kept(log, f"{seed}/{studio}/{number}") or _measure(log, models, seed, studio, number)
-                for name in models:
-                    found.setdefault(name, {}).setdefault(studio, []).append(keys[name])
-        flat = {
-            name: [keys for row in by_studio.values() for keys in row] for name, by_studio in found.items()
-        }
-        for name in models:
-            saved = paired_interval(flat["base"], flat[name])
-            better = sum(sum(found[name][studio]) < sum(found["base"][studio]) for studio in STUDIOS)
-            yield (
-                f"| {seed} | {name} | {sum(flat[name])} "
-                f"| {saved.mean:+.2f} [{saved.low:+.2f}, {saved.high:+.2f}] | {better} of {len(STUDIOS)} |"
+    work: Path
+    seed: int
+    studio: str
+    number: int
+    weights: tuple[tuple[str, Path], ...]  # names and weights of fusion networks
+
+    def __call__(self) -> None:
+        """Count, and note it in ``work/keys.jsonl``."""
+        base, _ = base_model(self.work)
+        models = {"base": base} | {name: _with_fusion(base, file) for name, file in self.weights}
+        place = {"seed": self.seed, "studio": self.studio, "number": self.number}
+        line = json.dumps(place | {"keys": _counted(models, **place)})
+        with _log(self.work).open("a") as log:
+            log.write(line + "\n")
+
+
+def keys_jobs(work: Path, finalists: Iterable[tuple[int, str, Path]]) -> list[KeysJob]:
+    """What has not been counted of (seed, name, weights of the fusion network), which come seed by seed."""
+    done = {(row["seed"], row["studio"], row["number"]) for row in _rows(work)}
+    named = {
+        seed: tuple((name, file) for _, name, file in group)
+        for seed, group in groupby(finalists, key=itemgetter(0))
+    }
+    return [
+        KeysJob(work, seed, studio, number, named[seed])
+        for number, seed, studio in product(range(CLIPS), named, STUDIOS)
+        if (seed, studio, number) not in done
+    ]
+
+
+def keys_table(work: Path) -> Iterator[str]:
+    """Keys by seed as a Markdown table, of what was counted."""
+    yield "| seed | weights | shots | keys | keys saved a shot | studios better |"
+    yield "|---|---|---|---|---|---|"
+    for seed, group in groupby(sorted(_rows(work), key=itemgetter("seed")), key=itemgetter("seed")):
+        rows = list(group)
+        for name in rows[0]["keys"]:
+            saved = paired_interval([r["keys"]["base"] for r in rows], [r["keys"][name] for r in rows])
+            better = sum(
+                sum(r["keys"][name] - r["keys"]["base"] for r in rows if r["studio"] == studio) < 0
+                for studio in STUDIOS
             )
+            total = sum(r["keys"][name] for r in rows)
+            interval = f"{saved.mean:+.2f} [{saved.low:+.2f}, {saved.high:+.2f}]"
+            yield f"| {seed} | {name} | {len(rows)} | {total} | {interval} | {better} of {len(STUDIOS)} |"
+
+
+def _log(work: Path) -> Path:
+    return work / "keys.jsonl"
+
+
+def _rows(work: Path) -> list[dict[str, Any]]:
+    log = _log(work)
+    return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
 
 
 def _with_fusion(base: RotoModel, file: Path) -> RotoModel:
@@ -69,12 +98,7 @@ def _with_fusion(base: RotoModel, file: Path) -> RotoModel:
     return RotoModel.from_tensors(matcher | dict(load(file).tensors))
 
 
-def _kept(log: Path, clip: str) -> dict[str, int] | None:
-    lines = log.read_text().splitlines() if log.exists() else []
-    return next((row["keys"] for row in map(json.loads, lines) if row["clip"] == clip), None)
-
-
-def _measure(log: Path, models: dict[str, RotoModel], seed: int, studio: str, number: int) -> dict[str, int]:
+def _counted(models: dict[str, RotoModel], seed: int, studio: str, number: int) -> dict[str, int]:
     rng = np.random.default_rng([*b"fedroto privacy keys", seed, list(STUDIOS).index(studio), number])
     settings = replace(STUDIOS[studio], frames=FRAMES, first_frame=0)
     shot = make_shot(rng, settings)
@@ -87,7 +111,7 @@ def _measure(log: Path, models: dict[str, RotoModel], seed: int, studio: str, nu
         visible=seen_share(samples, settings.width, settings.height) > 0.25,
     )
     memory = SpanMemory()  # the matcher is the same in all, so its evidence is gathered once
-    keys = {
+    return {
         name: len(
             keys_needed(
                 clip, method_named("model", model, memory=memory),
@@ -96,6 +120,3 @@ def _measure(log: Path, models: dict[str, RotoModel], seed: int, studio: str, nu
         )
         for name, model in models.items()
     }  # fmt: skip
-    with log.open("a") as file:
-        file.write(json.dumps({"clip": f"{seed}/{studio}/{number}", "keys": keys}) + "\n")
-    return keys

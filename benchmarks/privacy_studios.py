@@ -10,6 +10,7 @@ import hashlib
 import os
 import shutil
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Final
 
@@ -17,7 +18,6 @@ import numpy as np
 import torch
 from safetensors.numpy import load_file, save_file
 
-from benchmarks.federation_defaults import across_miss
 from model.losses import window_loss
 from model.network import EvidenceTensors, Fusion, RotoModel
 from model.pretrain import shot_windows
@@ -26,9 +26,9 @@ from model.procedural_settings import ShotSettings
 from model.weights import base_path, load
 from model.windows import Window
 
-POOL, HELD_OUT = 160, 64
-"""Shots of a studio that are trained on, and that are measured on."""
-TOGETHER: Final = 16
+POOL, HELD_OUT = 1000, 64
+"""Shots of a studio that are trained on, at most, and that are measured on."""
+TOGETHER: Final = 8
 """Shots in one file of the scratch folder: what a stopped run loses at most."""
 TOLERANCE: Final = 1.0
 """Miss across the contour, % of the outline's size, up to which a frame counts as needing no key."""
@@ -65,24 +65,66 @@ def made_up(seed: int, studio: str, number: int) -> tuple[ProceduralShot, np.ran
     return make_shot(rng, STUDIOS[studio]), rng
 
 
-def studio_shots(work: Path, seed: int, studio: str, pool: int = POOL) -> tuple[Shots, Shots]:
-    """(Held out, trained on) shots of a studio, made once a scratch folder; ``pool`` is a multiple of `TOGETHER`."""
-    shots: Shots = []
-    model, _ = base_model(work)
-    for first in range(0, HELD_OUT + pool, TOGETHER):
-        file = work / f"windows-{seed}-{studio}-{first:04d}.safetensors"
-        if not file.exists():
-            tensors: dict[str, np.ndarray] = {}
-            for number in range(first, first + TOGETHER):
-                shot, rng = made_up(seed, studio, number)
-                for index, window in enumerate(shot_windows(shot, rng, matcher=model.matcher, per_shape=1)):
-                    named = window.to_tensors().items()
-                    tensors |= {f"{number}/{index}/{name}": array for name, array in named}
-            partial = file.with_suffix(f".{os.getpid()}.partial")
-            save_file(tensors, partial)
-            partial.rename(file)
-        shots += _read(file)
-    return shots[:HELD_OUT], shots[HELD_OUT:]
+@dataclass(frozen=True)
+class ShotsFile:
+    """Some of a studio's shots in a scratch folder, cut into windows once."""
+
+    work: Path
+    seed: int
+    studio: str
+    first: int
+
+    @property
+    def path(self) -> Path:
+        """Where they are kept."""
+        return self.work / f"windows-{self.seed}-{self.studio}-{self.first:04d}.safetensors"
+
+    def make(self) -> None:
+        """Draw the shots and cut their windows, unless that was done."""
+        if self.path.exists():
+            return
+        model, _ = base_model(self.work)
+        tensors: dict[str, np.ndarray] = {}
+        for number in range(self.first, self.first + TOGETHER):
+            shot, rng = made_up(self.seed, self.studio, number)
+            for index, window in enumerate(shot_windows(shot, rng, matcher=model.matcher, per_shape=1)):
+                named = window.to_tensors().items()
+                tensors |= {f"{number}/{index}/{name}": array for name, array in named}
+        partial = self.path.with_suffix(f".{os.getpid()}.partial")
+        save_file(tensors, partial)
+        partial.rename(self.path)
+
+    def read(self) -> Shots:
+        """The shots, each the list of its windows."""
+        grouped: dict[int, dict[int, dict[str, np.ndarray]]] = {}
+        for name, array in load_file(self.path).items():
+            number, index, kind = name.split("/")
+            grouped.setdefault(int(number), {}).setdefault(int(index), {})[kind] = array
+        return [[Window.from_tensors(one[i]) for i in sorted(one)] for _, one in sorted(grouped.items())]
+
+
+def shots_files(work: Path, seed: int, pool: int) -> list[ShotsFile]:
+    """The files of a seed, studio by studio in turn, so that studios grow alike; ``pool`` in whole `TOGETHER`s."""
+    firsts = range(0, HELD_OUT + pool, TOGETHER)
+    return [ShotsFile(work, seed, studio, first) for first in firsts for studio in STUDIOS]
+
+
+def studio_shots(work: Path, seed: int) -> dict[str, tuple[Shots, Shots]]:
+    """(Held out, trained on) shots of every studio: as many as have been made for all of them."""
+    whole = takewhile(lambda file: file.path.exists(), shots_files(work, seed, POOL))
+    made: dict[str, Shots] = {studio: [] for studio in STUDIOS}
+    for file in whole:
+        made[file.studio] += file.read()
+    count = min(len(shots) for shots in made.values())
+    return {studio: (shots[:HELD_OUT], shots[HELD_OUT:count]) for studio, shots in made.items()}
+
+
+def across_miss(points: np.ndarray, truth: np.ndarray) -> float:
+    """Mean distance across the contour between matching points [T, M, 2]."""
+    tangent = np.roll(truth, -1, axis=1) - np.roll(truth, 1, axis=1)
+    tangent = tangent / (np.linalg.norm(tangent, axis=-1, keepdims=True) + 1e-6)
+    miss = points - truth
+    return float(np.abs(miss[..., 1] * tangent[..., 0] - miss[..., 0] * tangent[..., 1]).mean())
 
 
 def measured(fusion: Fusion, shots: Shots) -> list[Measured]:
@@ -100,11 +142,3 @@ def measured(fusion: Fusion, shots: Shots) -> list[Measured]:
             within = 100 * float((every <= TOLERANCE).mean())
             found.append(Measured(float(window_loss(fusion, windows)), across, within))
     return found
-
-
-def _read(file: Path) -> Shots:
-    grouped: dict[int, dict[int, dict[str, np.ndarray]]] = {}
-    for name, array in load_file(file).items():
-        number, index, field = name.split("/")
-        grouped.setdefault(int(number), {}).setdefault(int(index), {})[field] = array
-    return [[Window.from_tensors(one[i]) for i in sorted(one)] for _, one in sorted(grouped.items())]

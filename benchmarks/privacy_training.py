@@ -53,8 +53,8 @@ class Choice:
     subset: Subset = "full"
     epsilon: float | None = 3.0
     shots: int = 1000
-    learning_rate: float = 0.05
-    sample_rate: float = 0.1
+    learning_rate: float = 0.3
+    sample_rate: float = 0.25
     drawn: int = 16
     rounds: int = 8
     steps_per_round: int = 5

@@ -19,7 +19,7 @@ RATES: Final[dict[Subset, tuple[float, ...]]] = {
 TARGETS: Final = (3.0, None, 8.0, 1.0)
 POOLS: Final = {1: 1000, 2: 160, 3: 160}
 """Different shots that play a studio, by seed. Seed 1 chooses the settings; the shots of the others chose nothing."""
-DRAWS: Final = 3
+REPEATS: Final = (1, 2)
 Measure = Literal["loss", "across"]
 Row = dict[str, Any]
 
@@ -51,20 +51,24 @@ def whole(_: Sequence[Row]) -> Iterator[Run]:
 
 
 def subsets(_: Sequence[Row]) -> Iterator[Run]:
-    """Every subset at several learning rates and every epsilon; all weights unclipped too, without noise."""
+    """Every subset at several learning rates and every epsilon; all weights never clipped too."""
     for target in TARGETS:
         for subset, rates in RATES.items():
             for rate in rates:
                 yield Run(1, Choice(subset=subset, epsilon=target, learning_rate=rate))
-    for rate in RATES["full"]:
-        yield Run(1, Choice(epsilon=None, learning_rate=rate, clipping=1000.0))
+    yield Run(1, Choice(epsilon=None, clipping=1000.0))
 
 
-def finalists(rows: Sequence[Row]) -> Iterator[Run]:
-    """The best with and without noise by either measure, several times on every seed's own shots."""
+def finalists(rows: Sequence[Row], draws: Sequence[int] = (0,)) -> Iterator[Run]:
+    """The best with and without noise by either measure, on every seed's own shots."""
     chosen = {best(rows, target, measure) for target in (3.0, None) for measure in ("loss", "across")}
-    for draw, seed, choice in product(range(DRAWS), POOLS, sorted(chosen, key=str)):
+    for draw, seed, choice in product(draws, POOLS, sorted(chosen, key=str)):
         yield Run(seed, choice, draw)
+
+
+def repeats(rows: Sequence[Row]) -> Iterator[Run]:
+    """The finalists again, with other draws of batches and noise."""
+    return finalists(rows, REPEATS)
 
 
 def choices(rows: Sequence[Row]) -> Iterator[Run]:

@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from benchmarks.privacy_choices import Row, Run, choices, finalists, subsets, whole
+from benchmarks.privacy_choices import Row, Run, choices, finalists, repeats, subsets, whole
 from benchmarks.privacy_training import Choice
 
 TARGETS: Final = (None, 8.0, 3.0, 1.0)
@@ -25,7 +25,7 @@ def table(rows: Sequence[Row]) -> Iterator[str]:
     yield ""
     yield from _listed("one thing at a time", [found[run] for run in choices(rows) if run in found])
     yield ""
-    yield from _drawn([found[run] for run in finalists(rows) if run in found])
+    yield from _drawn([found[run] for run in (*finalists(rows), *repeats(rows)) if run in found])
 
 
 def _grid(found: dict[Run, Row]) -> Iterator[str]:

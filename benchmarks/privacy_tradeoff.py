@@ -3,7 +3,7 @@
 From the project's root, everything in its order, or stage by stage::
 
     python -m benchmarks.privacy_tradeoff SCRATCH all --processes 10 --seconds 470
-    python -m benchmarks.privacy_tradeoff SCRATCH shots|subsets|finalists|choices|keys
+    python -m benchmarks.privacy_tradeoff SCRATCH shots|subsets|finalists|choices|repeats|keys
     python -m benchmarks.privacy_tradeoff SCRATCH table
 
 Three studios whose plates lie outside of what pretraining saw (`benchmarks.privacy_studios`) train by the product's own
@@ -28,7 +28,7 @@ import cv2
 import numpy as np
 import torch
 
-from benchmarks.privacy_choices import POOLS, Row, Run, best, choices, finalists, subsets, whole
+from benchmarks.privacy_choices import POOLS, Row, Run, best, choices, finalists, repeats, subsets, whole
 from benchmarks.privacy_keys import keys_jobs, keys_table
 from benchmarks.privacy_studios import (
     Measured,
@@ -51,6 +51,7 @@ STAGES: Final[dict[str, Callable[[Sequence[Row]], Iterable[Run]]]] = {
     "subsets": lambda rows: (*whole(rows), *subsets(rows)),
     "finalists": finalists,
     "choices": choices,
+    "repeats": repeats,
 }
 SHOTS_SHARE: Final = 0.45
 """What the making of shots may take of the time that is given; studios are as large as comes of it."""

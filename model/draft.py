@@ -254,10 +254,10 @@ def far_from_keys(time: Points) -> Points:
 
 
 def along_contour(values: Points) -> Points:
-    """Values [M] smoothed lightly around a closed contour."""
+    """Values [M, ...] smoothed lightly around a closed contour."""
     smoothed = values
     for _ in range(2):
-        smoothed = 0.25 * np.roll(smoothed, 1) + 0.5 * smoothed + 0.25 * np.roll(smoothed, -1)
+        smoothed = 0.25 * np.roll(smoothed, 1, 0) + 0.5 * smoothed + 0.25 * np.roll(smoothed, -1, 0)
     return np.asarray(smoothed)
 
 

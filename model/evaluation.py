@@ -63,6 +63,8 @@ class MethodScore:
         rows: [n] rows of the clip that were scored.
         boundary: [n] distance between outlines, percent of the outline's size (square root of its area).
         iou: [n] intersection over union.
+        apart: [n] distance to the clip's outline, percent of its size: what an artist corrects. No outline lies on a
+            mask exactly, not even the true one; without masks the same as ``boundary``.
         confidence: [n] the method's own, 0..1.
         points: [T, M, 2] what it placed.
     """
@@ -74,6 +76,7 @@ class MethodScore:
     rows: NDArray[np.int64]
     boundary: Points
     iou: Points
+    apart: Points
     confidence: Points
     points: Points = field(repr=False)
 
@@ -136,7 +139,8 @@ def measure(clip: EvaluationClip, gap: int, methods: Mapping[str, OutlineMethod]
     scores = []
     for name, method in methods.items():
         found = method(pictures, keys + clip.frames.first_frame, clip.outline[keys])
-        pairs = np.array([_score(clip, int(row), found.points[row], *truth[int(row)]) for row in rows])
+        measures = [_score(clip, int(row), found.points[row], *truth[int(row)]) for row in rows]
+        boundary, overlap, apart = np.array(measures).T
         scores.append(
             MethodScore(
                 clip.name,
@@ -144,8 +148,9 @@ def measure(clip: EvaluationClip, gap: int, methods: Mapping[str, OutlineMethod]
                 gap,
                 name,
                 rows,
-                pairs[:, 0],
-                pairs[:, 1],
+                boundary,
+                overlap,
+                apart,
                 found.confidence[rows],
                 found.points,
             )
@@ -268,8 +273,10 @@ def _matte_and_size(clip: EvaluationClip, row: int) -> tuple[NDArray[np.generic]
 
 def _score(
     clip: EvaluationClip, row: int, guess: Points, truth: NDArray[np.generic], size: float
-) -> tuple[float, float]:
+) -> tuple[float, float, float]:
+    """Boundary distance and distance to the outline, percent of the size, with the overlap between."""
     matte = coverage(guess, clip.frames.height, clip.frames.width)
+    apart = 100 * outline_distance_px(guess, clip.outline[row]) / size
     if truth.dtype == np.bool_:
-        return 100 * boundary_distance_px(matte >= 0.5, truth) / size, iou(matte >= 0.5, truth)
-    return 100 * outline_distance_px(guess, clip.outline[row]) / size, iou(matte, truth)
+        return 100 * boundary_distance_px(matte >= 0.5, truth) / size, iou(matte >= 0.5, truth), apart
+    return apart, iou(matte, truth), apart

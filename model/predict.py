@@ -17,6 +17,7 @@ from model.curves import fit_controls, outline, smooth_points
 from model.draft import SpanReference, span_reference
 from model.errors import PredictionError
 from model.evidence import SpanEvidence
+from model.frame_errors import frame_errors
 from model.frames import FrameSource
 from model.local_motion import local_motion
 from model.network import SCALE_FLOOR, EvidenceTensors, RotoModel
@@ -33,9 +34,8 @@ SAMPLES_MIN: Final = 48
 SHAPE_SAMPLES: Final = 96
 SHAPE_SAMPLES_PER_SEGMENT: Final = (4, 16)
 FEATHER_SAMPLES_PER_SEGMENT: Final = 4
-TOLERANCE: Final = 0.016
-"""Predicted error, in outline sizes, at which confidence is one half: on real plates about 1.4% boundary distance,
-since the prediction also counts slips along the contour and errs on the safe side (benchmarks/model/log.md)."""
+TOLERANCE: Final = 0.015
+"""Predicted error, in outline sizes, at which confidence is one half: where a frame begins to want a key."""
 MISSING_PICTURE: Final = 0.01
 """Error, in outline sizes, that a frame without a picture is taken to have at least, on top of its neighbours'."""
 
@@ -169,7 +169,10 @@ def predict_outline(
         sizes[between.start - 1 : between.stop + 1] = reference.size
         if evidence is not None:
             seen = with_smooth(evidence, reference, pictures, first, ends, points[between])
-            points[between], expected[between] = fuse(model, seen, reference)
+            placed, error = fuse(model, seen, reference)
+            frames_error = frame_errors(pictures, first, seen, reference, placed, error)
+            points[between] = placed
+            expected[between] = error * (frames_error / error.mean(axis=1))[:, None]
         if progress is not None:
             progress(last - times[0] + 1, len(points))
     points, expected = points[:, ::refinement], expected[:, ::refinement]

@@ -113,12 +113,20 @@ def keys_text(counts: Mapping[str, Mapping[str, int]], classical: Sequence[str])
 def reliability_text(found: Sequence[Reliability]) -> str:
     """Whether the confidence orders the frames, and whether errors are as large as it says: a table of each."""
     orders = [
-        [one.gap, f"{one.within_spans:.3f}", f"{one.time_alone:.3f}", f"{one.over_frames:.3f}"]
+        [
+            one.gap,
+            one.truth,
+            f"{one.within_spans:.3f}",
+            f"{one.time_alone:.3f}",
+            "-" if one.gain is None else f"{one.gain.mean:+.3f} [{one.gain.low:+.3f}, {one.gain.high:+.3f}]",
+            f"{one.over_frames:.3f}",
+        ]
         for one in found
     ]
     bands = [
         [
             one.gap,
+            one.truth,
             band.frames,
             f"{band.expected:.2f}",
             f"{band.found:.2f}",
@@ -130,8 +138,8 @@ def reliability_text(found: Sequence[Reliability]) -> str:
     ]
     return "\n\n".join(
         [
-            table(["confidence: gap", "rank in spans", "by time alone", "rank over frames"], orders),
-            table(["gap", "frames", "expected %", "found %", "within", "within twice"], bands),
+            table(["confidence: gap", "truth", "rank in spans", "time alone", "gain", "over frames"], orders),
+            table(["gap", "truth", "frames", "expected %", "found %", "within", "within twice"], bands),
         ]
     )
 

@@ -5,7 +5,7 @@ import pytest
 
 from model.evaluation import MethodScore
 from model.predict import confidence_of, expected_error
-from model.reliability import rank_correlation, reliability
+from model.reliability import rank_correlation, reliabilities, reliability
 
 
 def score(expected_percent, true_percent):
@@ -13,7 +13,9 @@ def score(expected_percent, true_percent):
     rows = np.array([1, 2, 3, 4, 5, 7, 8, 9, 10, 11])
     sure = confidence_of(np.asarray(expected_percent, float) / 100)
     true = np.asarray(true_percent, float)
-    return MethodScore("clip", "all", 6, "model", rows, true, 0 * true, sure, np.zeros((13, 4, 2)))
+    return MethodScore(
+        "clip", "all", 6, "model", rows, true[::-1].copy(), 0 * true, true, sure, np.zeros((13, 4, 2))
+    )
 
 
 def test_confidence_leads_back_to_the_error_it_came_from():
@@ -31,6 +33,17 @@ def test_order_is_judged_within_spans_and_against_time_alone():
     by_span = reliability([score([5, 4, 3, 2, 1, 10, 9, 8, 7, 6], true)])
     assert by_span.within_spans == pytest.approx(-1)
     assert by_span.over_frames > 0.4
+    assert right.gain is None
+    assert reliability([score(true, true)] * 2).gain.mean == pytest.approx(1)
+
+
+def test_masks_are_a_truth_of_their_own():
+    true = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]  # and backwards by the masks
+    found = reliabilities([score(true, true)], "model")
+    assert [(one.truth, one.within_spans) for one in found] == [
+        ("outline", pytest.approx(1)),
+        ("mask", pytest.approx(-1)),
+    ]
 
 
 def test_bands_tell_whether_errors_are_as_large_as_expected():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import socket
 import tempfile
 from collections.abc import Iterator
@@ -49,6 +50,7 @@ def examine_studio(home: Path, *, now: datetime, dial: bool = True) -> Examinati
         *found("exr", exr_round_trip),
         *found("gpu", graphics_card),
         *found("ledger", lambda: _ledger(home)),
+        *found("timing", lambda: _timing(places)),
     ]
     try:
         kit = load_kit(home)
@@ -155,6 +157,24 @@ def _ledger(home: Path) -> Finding:
     return ok("ledger", text)
 
 
+def _timing(places: StudioHome) -> Finding:
+    every_s = load_studio_config(places.config).policy.reply_every_s
+    taken = [event.get("taken_s") for event in _newest_events(places.root / "runner.jsonl")]
+    longest_s = max((one for one in taken if isinstance(one, int | float)), default=0.0)
+    enough_s = 60 * math.ceil(max(1.5 * longest_s, 60) / 60)
+    if longest_s <= every_s != 0:
+        return ok("timing", f"answers leave at multiples of {every_s} s; none took longer")
+    if every_s:
+        what = f"an answer took {longest_s:.0f} s, longer than reply_every_s of {every_s} s"
+    else:
+        what = f"answers leave when they are ready (the longest took {longest_s:.0f} s)"
+    return warn(
+        "timing",
+        f"{what}: how long a round takes hints at how many shots it drew",
+        f"set reply_every_s = {enough_s} in studio.toml, if the coordinator's deadline leaves that much",
+    )
+
+
 def _kit(places: StudioHome, kit: JoinKit) -> Finding:
     is_runners_half = not places.node_key.parent.exists()  # two users, two folders: see docs/deployment.md
     key = (
@@ -213,6 +233,13 @@ def _uplink(home: Path) -> Finding:
 
 
 def _newest_event(path: Path) -> dict[str, object]:
+    return next(_newest_events(path), {})
+
+
+def _newest_events(path: Path) -> Iterator[dict[str, object]]:
+    """The last events of a journal, the newest first; none where there is no journal."""
+    if not path.exists():
+        return
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - JOURNAL_TAIL_BYTES))
         lines = file.read().splitlines()
@@ -222,5 +249,4 @@ def _newest_event(path: Path) -> dict[str, object]:
         except ValueError:  # torn by a kill, or cut by the seek
             continue
         if isinstance(event, dict):
-            return event
-    return {}
+            yield event

@@ -135,7 +135,9 @@ def serve_one(
         return False
     except MessageError as error:
         answer, readable = rounds.refuse(RefusalCode.MALFORMED, str(error)), False
-    schedule.wait(time.monotonic() - came)
+    taken_s = time.monotonic() - came
+    journal.write("answered", f"an answer was ready after {taken_s:.1f} s", taken_s=round(taken_s, 1))
+    schedule.wait(taken_s)
     _release(answer, connection, door, journal)
     if (
         not readable

@@ -180,6 +180,24 @@ def test_the_uplinks_newest_word_is_read_past_a_torn_line(studio, event, verdict
     assert "what it said" in finding.what
 
 
+@pytest.mark.parametrize(
+    ("every_s", "verdict", "said"),
+    [(0, "warn", "reply_every_s = 420"), (240, "warn", "270 s"), (300, "ok", "")],
+)
+def test_answers_that_show_how_long_they_took_are_a_warning(studio, every_s, verdict, said):
+    settings = studio.home / "studio.toml"
+    settings.write_text(settings.read_text().replace("reply_every_s = 0", f"reply_every_s = {every_s}"))
+    events = [
+        {"event": "ready"},
+        {"event": "answered", "taken_s": 270.4},
+        {"event": "answered", "taken_s": 0.1},
+    ]
+    (studio.home / "runner.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
+    finding = studio.findings()[1]["timing"]
+    assert finding.verdict == verdict
+    assert said in f"{finding.what} {finding.next_step}"
+
+
 def test_exr_goes_through_openimageio():
     assert exr_round_trip().verdict == "ok"
 

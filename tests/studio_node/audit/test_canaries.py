@@ -68,6 +68,7 @@ def test_window_level_clipping_is_caught(monkeypatch):
 
 
 @pytest.mark.long
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("claim", [EPSILON_3, EPSILON_1], ids=["epsilon 3", "epsilon 1"])
 @pytest.mark.parametrize(
     "plant",

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
 from aggregator.enrolment import EnrolledStudio
+from aggregator.learning_rate import LEAST, learning_rate_for
 from federation.config import FederationConfig, PlanDefaults, default_size_tiers
 from federation.errors import PlanError
 from federation.plan import (
@@ -92,7 +93,12 @@ def build_plan(
         "size_tiers": tiers,
         "studios": studios,
     }
-    return TrainingPlan.from_payload(plan)
+    if settings["learning_rate"] != "auto":
+        return TrainingPlan.from_payload(plan)
+    draft = TrainingPlan.from_payload(plan | {"learning_rate": LEAST})
+    named = [tiers[tier] for tier in studios.values()]
+    rate = learning_rate_for(draft.privacy, draft.update.norm_max, model.parameters, named)
+    return TrainingPlan.from_payload(plan | {"learning_rate": rate})
 
 
 def require_same_settings(plan: TrainingPlan, overrides: Mapping[str, Setting] | None) -> None:

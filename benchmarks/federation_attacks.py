@@ -37,6 +37,7 @@ import safetensors.numpy
 import torch
 
 from aggregator.aggregation import Contribution, apply_mean
+from aggregator.learning_rate import LEAST
 from aggregator.public_measure import PublicMeasure
 from aggregator.robust_rules import aggregate
 from aggregator.round_check import RoundCheck
@@ -60,11 +61,11 @@ SHOTS, HELD_OUT, SHOTS_PER_STUDIO, WINDOWS, FRAMES = 8, 3, 8, 2, 13
 ROUNDS, PLAN = 1, PlanDefaults()
 STEPS, SAMPLE_RATE, CLIP, DENOMINATOR = PLAN.steps_per_round, PLAN.sample_rate, PLAN.max_grad_norm, 25.0
 LEARNING_RATE, NOISE, BOUNDS = (
-    PLAN.learning_rate,
+    LEAST,
     PLAN.noise_multiplier,
     UpdateBounds(norm_max=PLAN.norm_max, grid=PLAN.grid),
 )
-"""The plan's defaults, and the denominator of tier s."""
+"""The plan's defaults, and the rate and denominator of tier s."""
 BATCH_WITHOUT_NOISE = SAMPLE_RATE * SHOTS_PER_STUDIO
 SIZES = ((3, 1), (5, 1), (10, 3), (30, 10))  # studios, liars
 TARGET_KIND, SHIFT = "swift", 0.1  # the backdoor: outlines of this kind off by a tenth of their size

@@ -14,6 +14,7 @@ KEY = openssh_public(ec.generate_private_key(ec.SECP384R1()).public_key()).decod
 MODEL = ModelSpec(
     architecture="fusion-1", trainable=(TensorEntry(name="fusion.w", shape=(3, 2)),), frozen_digest="ab" * 32
 )
+LARGE = MODEL.model_copy(update={"trainable": (TensorEntry(name="fusion.w", shape=(100_000,)),)})
 CONFIG = FederationConfig(
     name="fed", hosts=("localhost",), plan=PlanDefaults(quorum=2, rounds=4, deadline_s=60)
 )
@@ -26,9 +27,9 @@ def enrolled(name, tier="s", state=StudioState.ADMITTED):
 BOOK = (enrolled("ash"), enrolled("birch", "m"), enrolled("cedar", state=StudioState.REVOKED))
 
 
-def plan_of(config=CONFIG, book=BOOK, mode="private", **overrides):
+def plan_of(config=CONFIG, book=BOOK, mode="private", model=MODEL, **overrides):
     return build_plan(
-        config, book, MODEL, campaign="spring", base_release=1, now=1000, overrides=overrides, mode=mode
+        config, book, model, campaign="spring", base_release=1, now=1000, overrides=overrides, mode=mode
     )
 
 
@@ -67,6 +68,18 @@ def test_values_of_one_byte_get_a_grid_that_reaches_eight_times_as_far_as_their_
     assert plan_of().update.value_bits == 32
     with pytest.raises(PlanError, match="too fine"):
         plan_of(value_bits=8, grid=2.0**-20)
+
+
+def test_the_learning_rate_follows_the_noise_of_the_studios_unless_it_is_set():
+    def rate_of(tiers: str, **overrides) -> float:
+        book = [enrolled(f"studio{number}", tier) for number, tier in enumerate(tiers)]
+        return plan_of(book=book, model=LARGE, quorum=1, **overrides).learning_rate
+
+    assert rate_of("sss") == 0.1
+    assert rate_of("mmm") == rate_of("sm") == 0.6  # the large studio's weight makes the mean its own
+    assert 0.1 < rate_of("ssssssm") < 0.6
+    assert rate_of("mmm", noise_multiplier=5.0) == pytest.approx(0.42, abs=0.01)  # noise of norm 3 in each
+    assert rate_of("mmm", learning_rate=0.07) == 0.07
 
 
 def test_noise_below_the_floor_is_only_for_research():

@@ -15,12 +15,13 @@ import numpy as np
 import torch
 
 from model.curves import CENTRE, outline
-from model.evaluation import EvaluationClip, keys_needed
+from model.evaluation import EvaluationClip
 from model.frames import ArrayFrames
 from model.methods import CLASSICAL, method_named
 from model.metrics import chatter_px, outline_distances_px
 from model.network import RotoModel
 from model.pictures import Pictures
+from model.played_artist import play_artist
 from model.predict import SpanMemory, predict_shape
 from model.procedural import make_shot, thinned
 from model.procedural_settings import ShotSettings
@@ -63,7 +64,7 @@ def measure(index: int, frames: int, gap: int, model: RotoModel) -> list[dict[st
                 "mean_px": round(float(local.mean()), 3),
                 "chatter_px": round(chatter_px(found[:, :, CENTRE], truth[: len(found), :, CENTRE]), 3),
                 "moved_share": round(float((off > TOLERANCE_PX).mean()), 3),
-                "keys": len(keys_needed(clip, method, tolerance_px=TOLERANCE_PX)),
+                "keys": len(play_artist(clip, method, tolerance_px=TOLERANCE_PX).keys),
                 "cpu_s": round(spent, 1),
             }
         )

@@ -14,10 +14,11 @@ import numpy as np
 
 from benchmarks.privacy_studios import STUDIOS, base_model
 from model.curves import outline
-from model.evaluation import EvaluationClip, keys_needed
+from model.evaluation import EvaluationClip
 from model.frames import ArrayFrames
 from model.methods import method_named
 from model.network import RotoModel
+from model.played_artist import play_artist
 from model.predict import SpanMemory
 from model.pretrain import seen_share
 from model.procedural import make_shot
@@ -113,10 +114,10 @@ def _counted(models: dict[str, RotoModel], seed: int, studio: str, number: int) 
     memory = SpanMemory()  # the matcher is the same in all, so its evidence is gathered once
     return {
         name: len(
-            keys_needed(
+            play_artist(
                 clip, method_named("model", model, memory=memory),
                 tolerance_px=TOLERANCE_PX, tolerance_percent=TOLERANCE_PERCENT,
-            )
+            ).keys
         )
         for name, model in models.items()
     }  # fmt: skip

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from model.errors import PredictionError
 from model.frames import FrameSource
 from model.metrics import boundary_distance_px, iou, outline_distance_px
 from model.pictures import Pictures
@@ -26,9 +25,6 @@ GAP_STRETCH_MAX: Final = 1.5
 """A clip too short for keys at the wanted distance, within this factor, is left out."""
 ALL: Final = "all"
 Masks = Callable[[int], NDArray[np.bool_] | None]
-KeyRule = Literal["worst", "suggested", "halving"]
-"""Where a played artist sets the next key: on the worst frame, as only hindsight knows; where the method suggests it;
-halfway between the two neighbouring keys that are farthest apart."""
 
 
 @dataclass(frozen=True)
@@ -200,62 +196,11 @@ def groups_of(scores: Sequence[MethodScore]) -> list[str]:
     return found if len(found) == 1 else [ALL, *found]
 
 
-def keys_needed(
-    clip: EvaluationClip,
-    method: OutlineMethod,
-    *,
-    tolerance_px: float,
-    tolerance_percent: float = 0.0,
-    rule: KeyRule = "worst",
-) -> NDArray[np.int64]:
-    """Play the artist: keys on the first and last frame, then one more until all frames are within tolerance.
-
-    Args:
-        clip: with its truth; masks are not looked at.
-        method: asked again after every key.
-        tolerance_px: mean outline distance that is allowed, plate pixels.
-        tolerance_percent: the same in percent of the outline's size; the larger of both counts.
-        rule: where the next key goes.
-
-    Returns:
-        Rows of all keys, the first and last included.
-
-    Raises:
-        PredictionError: the clip has fewer than two frames.
-    """
-    count = len(clip.outline)
-    if count < 2:
-        raise PredictionError(f"clip {clip.name} has {count} frame(s); keys are set on two or more")
-    pictures = Pictures(clip.frames)
-    allowed = np.maximum(tolerance_px, tolerance_percent / 100 * _sizes(clip.outline))
-    keys = [0, count - 1]
-    while len(keys) < count:
-        found = method(pictures, np.array(keys) + clip.frames.first_frame, clip.outline[keys])
-        excess = np.zeros(count)
-        for row in np.setdiff1d(np.arange(count), keys):
-            if clip.visible is None or clip.visible[row]:
-                excess[row] = outline_distance_px(found.points[row], clip.outline[row]) / allowed[row]
-        if excess.max() <= 1:
-            break
-        keys = sorted([*keys, _next_key(rule, keys, excess, found.next_key, clip.frames.first_frame)])
-    return np.array(keys)
-
-
-def _next_key(rule: KeyRule, keys: list[int], excess: Points, suggested: int | None, first_frame: int) -> int:
-    """The row that gets the next key."""
-    if rule == "suggested" and suggested is not None:
-        return suggested - first_frame
-    if rule == "halving":
-        left = int(np.diff(keys).argmax())
-        return (keys[left] + keys[left + 1]) // 2
-    return int(excess.argmax())
-
-
 def _chosen(scores: Sequence[MethodScore], group: str, gap: int) -> list[MethodScore]:
     return [score for score in scores if score.gap == gap and group in (ALL, score.group)]
 
 
-def _sizes(outlines: Points) -> Points:
+def outline_sizes(outlines: Points) -> Points:
     """Square root of the area [T] of outlines [T, M, 2]."""
     following = np.roll(outlines, -1, axis=1)
     doubled = outlines[..., 0] * following[..., 1] - outlines[..., 1] * following[..., 0]
@@ -268,7 +213,7 @@ def _matte_and_size(clip: EvaluationClip, row: int) -> tuple[NDArray[np.generic]
     if mask is not None:
         return mask, float(np.sqrt(mask.sum()))
     matte = coverage(clip.outline[row], clip.frames.height, clip.frames.width)
-    return matte, float(_sizes(clip.outline[row : row + 1])[0])
+    return matte, float(outline_sizes(clip.outline[row : row + 1])[0])
 
 
 def _score(

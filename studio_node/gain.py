@@ -2,7 +2,7 @@
 
 On shots that were held back from training, every method gets the artist's place: keys on the first and last frame, then
 one more wherever it is furthest off, until every frame is within tolerance of the approved shape
-(``model.evaluation.keys_needed``). Fewer keys are time saved. What is measured here is private: it depends on private
+(``model.played_artist``). Fewer keys are time saved. What is measured here is private: it depends on private
 shots without any noise, so it goes to this studio's own producer and nowhere else.
 """
 
@@ -16,9 +16,10 @@ import numpy as np
 
 from federation.errors import ConfigError, FedrotoError, IngestError
 from model.errors import ModelError
-from model.evaluation import EvaluationClip, keys_needed
+from model.evaluation import EvaluationClip
 from model.methods import CLASSICAL, method_named
 from model.network import RotoModel
+from model.played_artist import play_artist
 from model.predict import SpanMemory
 from model.public_benchmark import Interval, paired_interval
 from model.shapes import Shape
@@ -189,9 +190,9 @@ def _measured_shape(
     }
     keys = {}
     for name, method in methods.items():
-        needed = keys_needed(clip, method, tolerance_px=tolerance.px, tolerance_percent=tolerance.percent)
-        keys[name] = len(needed)
-        say(f"{shape.path}: {len(needed)} keys by {name}")
+        artist = play_artist(clip, method, tolerance_px=tolerance.px, tolerance_percent=tolerance.percent)
+        keys[name] = len(artist.keys)
+        say(f"{shape.path}: {len(artist.keys)} keys by {name}")
     keys[BEST_CLASSICAL] = min(keys[name] for name in CLASSICAL)
     set_by_artist = sum(part.first_frame <= frame <= part.last_frame for frame in shape.key_frames)
     return ShapeKeys(shot.name, shape.path, last - first + 1, set_by_artist, keys)

@@ -114,11 +114,11 @@ def evaluate(
         show({"scores": scores}, as_json, lambda done: _scores_text(done["scores"]))
         return
     from federation.cli.model_measure import (
-        count_keys,
         keys_text,
         means_text,
         measure_clips,
         models_as_methods,
+        play_artists,
         reliability_text,
     )
     from federation.cli.model_page import DIFFERENCE_HEADINGS, difference_rows
@@ -129,21 +129,21 @@ def evaluate(
     measured = measure_clips(clips, _gaps(gaps), methods, per_case=per_case)
     differences = _differences(measured.scores, [("model", name) for name in CLASSICAL])
     relied_on = reliabilities(measured.scores, "model")
-    counts = count_keys(measured, methods, pixels=pixels, percent=percent) if keys else {}
+    played = play_artists(measured, methods, pixels=pixels, percent=percent) if keys else {}
 
     def text(done: Any) -> str:
         parts = [f"{source} on {clips}", means_text(measured.scores)]
         parts.append(table(DIFFERENCE_HEADINGS, difference_rows(differences)))
         if relied_on:
             parts.append(reliability_text(relied_on))
-        if counts:
-            parts.append(keys_text(counts, list(CLASSICAL)))
+        if played:
+            parts.append(keys_text(played, list(CLASSICAL)))
         return "\n\n".join([*parts, *_left_out(measured.skipped)])
 
     found = _measured_json(measured, differences) | {
         "weights": source,
         "confidence": relied_on,
-        "keys_added": counts,
+        "keys": played,
     }
     show(found, as_json, text)
 

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 from federation.cli.output import progress, table
 
 if TYPE_CHECKING:
-    from model.evaluation import EvaluationClip, KeyRule, MethodScore
+    from model.evaluation import EvaluationClip, MethodScore
     from model.network import RotoModel
+    from model.played_artist import KeyRule, PlayedArtist
     from model.predict import OutlineMethod
     from model.reliability import Reliability
 
@@ -71,10 +72,10 @@ def measure_clips(
     return found
 
 
-def count_keys(
+def play_artists(
     measured: Measured, methods: Mapping[str, OutlineMethod], *, pixels: float, percent: float
-) -> dict[str, dict[str, int]]:
-    """Per measured clip and method: the keys that an artist adds to the first and the last one, on the worst frames.
+) -> dict[str, dict[str, PlayedArtist]]:
+    """Per measured clip and method: an artist who sets keys on the worst frames; by the model, also without hindsight.
 
     Args:
         measured: the clips.
@@ -82,32 +83,34 @@ def count_keys(
         pixels: what a frame's outline may be off on average.
         percent: the same in percent of its size; the larger of both counts.
     """
-    from model.evaluation import keys_needed
+    from model.played_artist import play_artist
 
-    counts: dict[str, dict[str, int]] = {}
+    played: dict[str, dict[str, PlayedArtist]] = {}
     for name, clip in measured.clips.items():
         progress(f"{name}: playing the artist")
-        counts[name] = {
-            method: len(keys_needed(clip, place, tolerance_px=pixels, tolerance_percent=percent)) - 2
-            for method, place in methods.items()
+        ways: list[tuple[str, OutlineMethod, KeyRule]] = [
+            *((method, place, "worst") for method, place in methods.items()),
+            *((f"model, {rule}", methods["model"], rule) for rule in RULES),
+        ]
+        played[name] = {
+            way: play_artist(clip, place, tolerance_px=pixels, tolerance_percent=percent, rule=rule)
+            for way, place, rule in ways
         }
-        counts[name] |= {
-            f"model, {rule}": len(
-                keys_needed(clip, methods["model"], tolerance_px=pixels, tolerance_percent=percent, rule=rule)
-            )
-            - 2
-            for rule in RULES
-        }
-    return counts
+    return played
 
 
-def keys_text(counts: Mapping[str, Mapping[str, int]], classical: Sequence[str]) -> str:
+def keys_text(played: Mapping[str, Mapping[str, PlayedArtist]], classical: Sequence[str]) -> str:
     """A table of keys added per clip, their sums, and the best classical method per clip with hindsight."""
-    found = {clip: {**own, "best classical": min(own[n] for n in classical)} for clip, own in counts.items()}
+    best = "best classical"
+    found = {
+        clip: {**{way: one.added for way, one in own.items()}, best: min(own[n].added for n in classical)}
+        for clip, own in played.items()
+    }
     names = list(next(iter(found.values())))
     rows = [[clip, *own.values()] for clip, own in found.items()]
     sums = [sum(own[name] for own in found.values()) for name in names]
-    return table(["keys added", *names], [*rows, ["in all", *sums]])
+    looks = [sum(own[name].looks for own in played.values()) if name != best else "" for name in names]
+    return table(["keys added", *names], [*rows, ["in all", *sums], ["frames looked at", *looks]])
 
 
 def reliability_text(found: Sequence[Reliability]) -> str:

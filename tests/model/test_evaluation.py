@@ -1,7 +1,5 @@
 """Measuring on clips: keys spread, frames between scored, pairs compared, the artist played."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
@@ -10,7 +8,6 @@ from model.evaluation import (
     EvaluationClip,
     difference,
     groups_of,
-    keys_needed,
     means,
     measure,
     spread_keys,
@@ -18,6 +15,7 @@ from model.evaluation import (
 from model.frames import ArrayFrames
 from model.hard_cases import CASES, case_clips, case_gap
 from model.methods import CLASSICAL
+from model.played_artist import play_artist
 from model.predict import OutlinePrediction
 from model.rasteriser import coverage
 
@@ -100,25 +98,34 @@ def test_pairs_are_compared_clip_by_clip_and_by_group(clip):
 
 
 def test_the_played_artist_sets_keys_until_all_frames_are_near_enough(clip):
-    assert keys_needed(clip, perfect(clip), tolerance_px=0.1).tolist() == [0, 8]
-    everywhere = keys_needed(clip, perfect(clip, 3.0), tolerance_px=0.5)
-    assert everywhere.tolist() == list(range(9))
-    assert keys_needed(clip, perfect(clip, 1.0), tolerance_px=0.1, tolerance_percent=10).tolist() == [0, 8]
+    def added(off, **tolerance):
+        played = play_artist(clip, perfect(clip, off), **tolerance)
+        assert (played.looks, len(played.keys)) == (played.added, played.added + 2)
+        return played.added
+
+    assert added(0.0, tolerance_px=0.1) == 0
+    assert added(3.0, tolerance_px=0.5) == 7
+    assert added(1.0, tolerance_px=0.1, tolerance_percent=10) == 0
+    still = EvaluationClip("still", "x", clip.frames, clip.outline[:1])
     with pytest.raises(PredictionError, match="two or more"):
-        keys_needed(
-            EvaluationClip("still", "x", clip.frames, clip.outline[:1]), perfect(clip), tolerance_px=1
-        )
+        play_artist(still, perfect(clip), tolerance_px=1)
 
 
-def test_the_next_key_goes_where_the_rule_says(clip):
-    def only_frame_2_is_off(frames, key_frames, key_points, progress=None, *, interpolation=None):
+def test_the_artist_looks_where_the_rule_says_and_keys_what_is_off(clip):
+    def only_rows_2_and_5_are_off(frames, key_frames, key_points, progress=None, *, interpolation=None):
         found = perfect(clip)(frames, key_frames, key_points)
-        found.points[2, :, 0] += 0.0 if 9 in key_frames else 3.0
-        return replace(found, next_key=9 if 10 in key_frames else 10)
+        for row in (2, 5):
+            found.points[row, :, 0] += 0.0 if row + 7 in key_frames else 3.0
+        # First it is sure of all but row 3, which is good; then of all but row 5.
+        found.confidence[:] = np.linspace(0.5, 0.9, 9)
+        found.confidence[5 if 9 in key_frames else 3] = 0.1
+        found.confidence[2] = 0.2
+        return found
 
-    rules = {"worst": [0, 2, 8], "suggested": [0, 2, 3, 8], "halving": [0, 2, 4, 8]}
-    for rule, keys in rules.items():
-        assert keys_needed(clip, only_frame_2_is_off, tolerance_px=0.5, rule=rule).tolist() == keys
+    rules = {"worst": ([0, 2, 5, 8], 2), "suggested": ([0, 2, 5, 8], 3), "halving": ([0, 2, 5, 8], 3)}
+    for rule, (keys, looks) in rules.items():
+        played = play_artist(clip, only_rows_2_and_5_are_off, tolerance_px=0.5, rule=rule)
+        assert (played.keys.tolist(), played.looks) == (keys, looks), rule
 
 
 def test_hard_cases_are_the_same_whatever_their_number_and_unlike_each_other():

@@ -15,6 +15,8 @@ CLASSICAL = ("smooth", "lk_closed", "dis_closed", "planar_closed")
 BEST = "best classical per clip, hindsight"
 PAIRS = (
     ("research", "base"),
+    ("alone", "base"),
+    ("research", "alone"),
     ("private", "base"),
     ("control", "base"),
     ("private", "control"),
@@ -32,6 +34,7 @@ TITLES = {
     "planar_closed": "planar, closed",
     "base": "base weights",
     "research": "federated, no noise (research mode, NOT PRIVATE)",
+    "alone": "each studio alone, no noise (mean of the three)",
     "private": "federated, with noise (plan's defaults)",
     "control": "control: base moved at random as far as the noise moves it",
 }

@@ -2,7 +2,8 @@
 
 Five rotations over fifteen clips: three studios of four clips each, grouped by kind, three clips left out. Plates and
 shapes are written as real files, ingested by the real ingest and trained by real rounds (`benchmarks.simulation`),
-at the plan's default constants with noise, and without noise in research mode. From the project's root::
+at the plan's default constants with noise, and without noise in research mode; without noise also by each of the three
+studios alone. From the project's root::
 
     python -m benchmarks.federation_real_clips --clips CLIPS --eval EVAL --work SCRATCH
 
@@ -73,17 +74,22 @@ def main() -> None:
     plan = PlanDefaults().model_dump()
     constants = digest(canonical_json(plan))[:8]
     campaigns: dict[str, list[dict[str, Any]]] = {}
+    name = f"{weights}-{constants}-w{arguments.windows}"
     for mode in MODES:
         for repeat in range(arguments.repeats[mode]):
             merged: Scores = {}
             for rotation in arguments.rotations:
-                run = (
-                    cache / "runs" / f"{weights}-{constants}-w{arguments.windows}-{mode}-{rotation}-{repeat}"
-                )
-                scores, facts = bench.trained(run, rotation, mode, cases, packs)
+                run = cache / "runs" / f"{name}-{mode}-{rotation}-{repeat}"
+                scores, facts = bench.trained(run, rotation, mode, STUDIOS, cases, packs)
                 merged |= scores
                 campaigns.setdefault(mode, []).append({"rotation": rotation, "repeat": repeat} | facts)
             found.setdefault(mode, []).append(merged)
+    for studio in STUDIOS if arguments.alone else ():
+        own: Scores = {}
+        for rotation in arguments.rotations:
+            run = cache / "runs" / f"{name}-{studio}-{rotation}"
+            own |= bench.trained(run, rotation, "research", [studio], cases, packs)[0]
+        found.setdefault("alone", []).append(own)
     if "private" in campaigns:
         length = float(np.mean([facts["moved"] for facts in campaigns["private"]]))
         found["control"] = [
@@ -180,18 +186,19 @@ class _Bench:
         run: Path,
         rotation: int,
         mode: Mode,
+        studios: Sequence[str],
         cases: dict[str, list[ClipCase]],
         packs: dict[str, PackEntry],
     ) -> tuple[Scores, dict[str, Any]]:
-        """Train one rotation's federation, unless that was done; its scores on the clips left out, and facts."""
+        """Train one rotation's studios, unless that was done; their model's scores on the clips left out, and facts."""
         done = run / "scores.json"
         if not done.exists():
             started = time.process_time()
             shares = self._shares[rotation]
-            dealt = {s: [packs[c] for c in shares[s] if c in packs] for s in STUDIOS if shares[s]}
+            dealt = {s: [packs[c] for c in shares[s] if c in packs] for s in studios if shares[s]}
             attempt = run / f"attempt-{time.time_ns()}"
             federation = SimulatedFederation(attempt, dealt)
-            result = federation.run("rotation", base_path(), mode)
+            result = federation.run("rotation", base_path(), mode, {"quorum": len(dealt)})
             if result.candidate is None:
                 raise SystemExit(f"rotation {rotation} {mode} did not finish: {result.reason}")
             tensors = load(result.candidate).tensors
@@ -242,6 +249,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rotations", type=_integers, default=[0, 1, 2, 3, 4])
     parser.add_argument("--repeats", type=int, default=3, help="research campaigns per rotation")
     parser.add_argument("--private-repeats", type=int, default=2, help="campaigns with noise per rotation")
+    parser.add_argument(
+        "--alone", action="store_true", help="also train each studio's own model, without noise"
+    )
     parser.add_argument(
         "--windows", type=int, default=12, help="per clip at most; a studio's ingest cuts up to 32"
     )

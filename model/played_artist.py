@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from model.confidence import expected_error, row_most_worth_a_key
 from model.errors import PredictionError
 from model.evaluation import EvaluationClip, outline_sizes
 from model.metrics import outline_distance_px
@@ -20,8 +21,8 @@ from model.predict import OutlineMethod, OutlinePrediction
 from model.tracks import Points
 
 KeyRule = Literal["worst", "suggested", "halving"]
-"""Where the artist looks next: at the worst frame, as only hindsight knows; at the one of which the method is least
-sure; halfway between the two neighbours farthest apart that have keys or were seen to be good."""
+"""Where the artist looks next: at the worst frame, as only hindsight knows; where the method suggests the next key;
+halfway between the two neighbours farthest apart that have keys or were seen to be good."""
 
 
 @dataclass(frozen=True)
@@ -102,9 +103,9 @@ def _next_look(
     """The row that is looked at next."""
     known = sorted([*keys, *good])
     if rule == "suggested":
-        sure = found.confidence.copy()
-        sure[known] = np.inf
-        return int(sure.argmin())
+        row = row_most_worth_a_key(expected_error(found.confidence), np.isin(np.arange(len(excess)), known))
+        if row is not None:
+            return row
     if rule == "halving":
         left = int(np.diff(known).argmax())
         return (known[left] + known[left + 1]) // 2

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from model.candidates import span_evidence, with_smooth
+from model.confidence import confidence_of, row_most_worth_a_key
 from model.curves import fit_controls, outline, smooth_points
 from model.draft import SpanReference, span_reference
 from model.errors import PredictionError
@@ -34,8 +35,6 @@ SAMPLES_MIN: Final = 48
 SHAPE_SAMPLES: Final = 96
 SHAPE_SAMPLES_PER_SEGMENT: Final = (4, 16)
 FEATHER_SAMPLES_PER_SEGMENT: Final = 4
-TOLERANCE: Final = 0.015
-"""Predicted error, in outline sizes, at which confidence is one half: where a frame begins to want a key."""
 MISSING_PICTURE: Final = 0.01
 """Error, in outline sizes, that a frame without a picture is taken to have at least, on top of its neighbours'."""
 
@@ -49,7 +48,7 @@ class OutlinePrediction:
         points: [T, M, 2] plate pixels; at keys exactly what was given.
         confidence: [T] 0..1, 1 at keys.
         log_scale: [T, M] log of the expected error in pixels.
-        next_key: the frame most worth a key: the largest expected error; None if every frame has a key.
+        next_key: the frame most worth a key, see `row_most_worth_a_key`; None if every frame has one.
         method: the name in `model.methods` that placed the frames between.
         key_errors: where methods were compared, each one's measured error at the keys, outline sizes.
     """
@@ -201,27 +200,19 @@ def finished_outline(
         method: the name of what placed the points.
     """
     _doubt_missing(pictures, times, expected)
-    points[np.array(times) - times[0]] = key_points
+    keyed = np.isin(np.arange(len(points)), np.array(times) - times[0])
+    points[keyed] = key_points
     error = expected.mean(axis=1)
-    error[np.array(times) - times[0]] = 0.0
+    error[keyed] = 0.0
+    row = row_most_worth_a_key(error, keyed)
     return OutlinePrediction(
         frames=np.arange(times[0], times[-1] + 1),
         points=points,
         confidence=confidence_of(error),
         log_scale=np.log(expected * sizes[:, None]),
-        next_key=times[0] + int(error.argmax()) if len(points) > len(times) else None,
+        next_key=None if row is None else times[0] + row,
         method=method,
     )
-
-
-def confidence_of(error: Points) -> Points:
-    """Confidence 0..1 in a frame whose expected error, in outline sizes, is ``error``."""
-    return np.asarray(1.0 / (1.0 + (error / TOLERANCE) ** 2))
-
-
-def expected_error(confidence: Points) -> Points:
-    """The expected error, in outline sizes, that `confidence_of` made a confidence of."""
-    return np.asarray(TOLERANCE * np.sqrt(1.0 / np.maximum(confidence, 1e-9) - 1.0))
 
 
 def fuse(model: RotoModel, evidence: SpanEvidence, reference: SpanReference) -> tuple[Points, Points]:

@@ -9,8 +9,8 @@ from typing import Final, Literal, get_args
 
 import numpy as np
 
+from model.confidence import expected_error
 from model.evaluation import MethodScore, spread_keys
-from model.predict import expected_error
 from model.public_benchmark import Interval, paired_interval
 from model.tracks import Points
 

@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from model.confidence import expected_error, row_most_worth_a_key
 from model.keyframes import FloatArray
 from model.predict import ShapePrediction
 from studio_node.desk.assisted_drag import carried
@@ -55,10 +56,9 @@ class Course:
     @property
     def suggested_key(self) -> int | None:
         """The predicted frame most worth a key, or None where all are keyed or accepted."""
-        predicted = np.flatnonzero(np.isin(self.states, (FrameState.PREDICTED, FrameState.ROUGH)))
-        if len(predicted) == 0:
-            return None
-        return self.first + int(predicted[self.confidence[predicted].argmin()])
+        known = ~np.isin(self.states, (FrameState.PREDICTED, FrameState.ROUGH))
+        row = row_most_worth_a_key(expected_error(self.confidence), known)
+        return None if row is None else self.first + row
 
 
 Results = Callable[[DeskShape, int, int], tuple[ShapePrediction, bool] | None]

@@ -159,7 +159,7 @@ def _told(result: dict[str, Any]) -> str:
     for shape in result["shapes"]:
         line = "{}: least sure {:.2f}".format(shape["path"], shape["least_confidence"])
         if shape["next_key"] is not None:
-            line += ", at frame {}: key that one next".format(shape["next_key"])
+            line += "; key frame {} next".format(shape["next_key"])
         if shape["missing"]:
             line += "; {} frame(s) without a picture".format(len(shape["missing"]))
         lines.append(line)

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from model.confidence import confidence_of, expected_error, row_most_worth_a_key
 from model.evaluation import MethodScore
-from model.predict import confidence_of, expected_error
 from model.reliability import rank_correlation, reliabilities, reliability
 
 
@@ -60,3 +60,13 @@ def test_too_little_to_say():
     assert reliability([score(np.ones(10), np.ones(10))]) is None
     assert rank_correlation(np.array([1.0, 1.0]), np.array([1.0, 2.0])) == 0
     assert rank_correlation(np.array([1.0, 1.0, 2.0]), np.array([3.0, 3.0, 4.0])) == pytest.approx(1)
+
+
+def test_a_key_goes_where_much_is_off_and_many_frames_gain():
+    known = np.isin(np.arange(12), [0, 3, 11])
+    error = np.full(12, 1.0)
+    error[[1, 7]] = 1.6, 1.2
+    assert row_most_worth_a_key(error, known) == 7  # seven frames gain there, two at the other
+    error[1] = 2.4
+    assert row_most_worth_a_key(error, known) == 1
+    assert row_most_worth_a_key(error, np.ones(12, bool)) is None

@@ -107,8 +107,8 @@ export class Panel {
     if (shape.reason) rows.push(element("div", { class: "row warn" }, `read only: ${shape.reason}`));
     if (shape.failure) rows.push(element("div", { class: "row warn" }, `not predicted: ${shape.failure}`));
     if (shape.keys.length < 2) rows.push(element("div", { class: "row" }, "set a second key on another frame: what lies between is predicted"));
-    else if (shape.suggested !== null) rows.push(element("div", { class: "row" }, `least sure at ${shape.suggested} `
-      + `(${shapes.confidence(shape.id, shape.suggested).toFixed(2)})`));
+    else if (shape.suggested !== null) rows.push(element("div", { class: "row" }, `key next: ${shape.suggested} `
+      + `(confidence ${shapes.confidence(shape.id, shape.suggested).toFixed(2)})`));
     const life = element("div", { class: "row" }, "lives from ");
     const ends = [shape.first, shape.last].map((end) => {
       const input = element("input", { type: "number", placeholder: "–", title: "empty: without end" });

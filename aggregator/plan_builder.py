@@ -93,7 +93,7 @@ def build_plan(
         "size_tiers": tiers,
         "studios": studios,
     }
-    if settings["learning_rate"] != "auto":
+    if settings["learning_rate"]:
         return TrainingPlan.from_payload(plan)
     draft = TrainingPlan.from_payload(plan | {"learning_rate": LEAST})
     named = [tiers[tier] for tier in studios.values()]

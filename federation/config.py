@@ -104,9 +104,9 @@ class PlanDefaults(_Frozen):
     """What a new training plan is filled with; the signed plan is what counts.
 
     A campaign costs one shot epsilon 2.95 at delta 1e-5. ``max_grad_norm`` is about the median norm of a shot's
-    gradient. ``learning_rate`` "auto" is the largest from 0.1 to 0.6 at which the studios' noise fits
-    in ``norm_max`` (``aggregator.learning_rate``): the noise in a tier s update has the norm 3.5 at 0.1, that in a tier
-    m update 2.1 at 0.6 (measured: benchmarks/privacy_results.md, benchmarks/federation_log.md).
+    gradient. A ``learning_rate`` of 0 stands for the largest from 0.1 to 0.6 at which the studios' noise fits in
+    ``norm_max`` (``aggregator.learning_rate``): in a tier s update it has the norm 3.5 at 0.1, in one of tier m 2.1 at
+    0.6 (measured: benchmarks/privacy_results.md, benchmarks/federation_log.md).
     """
 
     rounds: Annotated[int, Field(ge=1, le=100_000)] = 8
@@ -117,7 +117,7 @@ class PlanDefaults(_Frozen):
     windows_per_shot: Annotated[int, Field(ge=1, le=256)] = 8
     max_grad_norm: Annotated[float, Field(gt=0, le=1e3)] = 0.5
     noise_multiplier: Annotated[float, Field(ge=NOISE_MULTIPLIER_FLOOR, le=1e3)] = 2.5
-    learning_rate: Annotated[float, Field(gt=0, le=1e3)] | Literal["auto"] = "auto"
+    learning_rate: Annotated[float, Field(ge=0, le=1e3)] = 0.0  # 0: by the noise of the studios
     norm_max: Annotated[float, Field(gt=0)] = 3.0
     grid: Annotated[float, Field(gt=0, le=1)] = 2.0**-20
     value_bits: Literal[8, 32] = 32

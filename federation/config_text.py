@@ -90,8 +90,8 @@ def federation_toml(config: FederationConfig) -> str:
         f"max_grad_norm = {plan.max_grad_norm!r}",
         "# Noise on the sum of gradients, in units of max_grad_norm.",
         f"noise_multiplier = {plan.noise_multiplier!r}",
-        '# "auto": 0.1 to 0.6, by the noise of the studios that a plan names; 0.6 where one is in tier m or above.',
-        f"learning_rate = {_rate(plan.learning_rate)}",
+        "# 0: 0.1 to 0.6, by the noise of the studios that a plan names; 0.6 where most are in tier m or above.",
+        f"learning_rate = {plan.learning_rate!r}",
         "# An update beyond this norm is scaled down; its values are multiples of grid, a power of two.",
         f"norm_max = {plan.norm_max!r}",
         f"grid = {plan.grid!r}",
@@ -119,10 +119,6 @@ def _size_tiers(tiers: Mapping[str, SizeTier]) -> str:
         f"update_denominator = {tier.update_denominator!r}\ndelta = {tier.delta!r}\n"
         for name, tier in tiers.items()
     )
-
-
-def _rate(value: float | str) -> str:
-    return _text(value) if isinstance(value, str) else repr(value)
 
 
 def _truth(value: bool) -> str:

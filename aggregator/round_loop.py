@@ -39,7 +39,8 @@ from aggregator.round_state import Phase, RoundState, Standing, open_round, reop
 from aggregator.round_store import RoundRecord, RoundStore
 from federation.documents import PrivateKey
 from federation.errors import FedrotoError, FlowerError, RoundError
-from federation.flower.coordinator import Reply, RunLostError
+from federation.flower.coordinator import Reply
+from federation.flower.run_calls import RunLostError
 from federation.keys import public_pem
 from federation.messages import PackedWeights, SignedUpdate, TrainRequest
 from federation.model_spec import packed_digest

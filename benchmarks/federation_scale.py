@@ -48,7 +48,7 @@ from federation.records import read_request, reply_records
 from federation.set_up import load_kit
 from federation.update_signature import UpdateSubject, sign_update
 from model.weights import save
-from studio_node.uplink import POLL_MIN_S
+from studio_node.uplink import poll_pause_s
 
 TICKS = os.sysconf("SC_CLK_TCK")
 CAMPAIGN = """
@@ -166,7 +166,9 @@ class LightNode:
         threading.Thread(target=self._work, daemon=True).start()
 
     def _work(self) -> None:
+        busy_at = time.monotonic()
         while not self.stop.is_set():
+            asked_at = time.monotonic()
             try:
                 if not self._connection.active:
                     self._connection.activate()
@@ -174,10 +176,11 @@ class LightNode:
                 if message is not None:
                     self.asked_at = min(self.asked_at, time.time())
                     self._connection.send(Message(self._reply(message), reply_to=message))
-                    continue
+                    busy_at = asked_at = time.monotonic()
             except FedrotoError:
                 pass
-            self.stop.wait(POLL_MIN_S)
+            now = time.monotonic()
+            self.stop.wait(poll_pause_s(now - busy_at, now - asked_at))
         self._connection.close()
 
     def _reply(self, message: Message) -> Any:

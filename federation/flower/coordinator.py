@@ -16,17 +16,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from flwr.app import Metadata, RecordDict
+from flwr.app import Message, Metadata, RecordDict
 from flwr.app.message import make_message
 from flwr.common.constant import SUPERLINK_NODE_ID, ErrorCode, SubStatus
 from flwr.proto.control_pb2 import ListRunsRequest, StartRunRequest
 from flwr.proto.fab_pb2 import Fab
-from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest
-from flwr.proto.node_pb2 import Node as NodeProto
 from flwr.proto.runtime_pb2 import (
     AcquireTaskRequest,
-    GetNodesRequest,
-    PullAppMessagesRequest,
     PullTaskInputRequest,
     PushAppMessagesRequest,
     PushTaskOutputRequest,
@@ -36,7 +32,6 @@ from flwr.supercore.constant import TaskType
 from flwr.supercore.control.control_http_client import ControlHttpClient
 from flwr.supercore.error import ApiErrorCode
 from flwr.supercore.inflatable.inflatable_protobuf_utils import (
-    make_pull_object_fn_protobuf,
     make_push_object_fn_protobuf,
 )
 from flwr.supercore.interceptors import RuntimeTokenHttpInterceptor, SuperExecAuthHttpInterceptor
@@ -44,12 +39,13 @@ from flwr.supercore.protobuf.client import ProtobufClientInterceptor
 from flwr.supercore.runtime import RuntimeHttpClient
 
 from federation.durable import write_atomic
-from federation.errors import FlowerError, IdentityError, MessageError
-from federation.flower.arriving import ArrivingReply
+from federation.errors import FlowerError, IdentityError
 from federation.flower.bundle import bundle_digest
 from federation.flower.heartbeat import Heartbeat
+from federation.flower.inbox import OWN_NODE, Inbox
 from federation.flower.objects import take_apart
 from federation.flower.roster import COMPONENT, Node, StudioRoster, SuperLinkAccess
+from federation.flower.run_calls import RunLostError, calling
 from federation.flower.run_state import QuestionId, RunState, lock_exclusively
 from federation.flower.transport import AnsweredError, Client, UnreachableError, open_client, translated
 
@@ -58,11 +54,6 @@ ASK_AGAIN = int(ErrorCode.MESSAGE_UNAVAILABLE)
 """Error code 3: the question or its reply is gone; ask the studio again, it answers from its stored update."""
 HEARTBEAT_S = 10.0  # the SuperLink gives a claimed task up 60 s after its last heartbeat
 FOREIGN_RUN = "not started by this federation's coordinator"
-_OWN_NODE = NodeProto(node_id=SUPERLINK_NODE_ID)
-
-
-class RunLostError(FlowerError):
-    """The run's token is dead (its heartbeat lapsed, or somebody stopped it): open a new run."""
 
 
 @dataclass(frozen=True)
@@ -79,13 +70,23 @@ class Reply:
     content: RecordDict | None
     error_code: int | None
 
+    @classmethod
+    def of(cls, message_id: str, message: Message | None) -> Reply:
+        """Take a reply from Flower's message; None is one that was lost."""
+        if message is None:
+            return cls(message_id, None, ASK_AGAIN)
+        if message.has_error():
+            return cls(message_id, None, int(message.error.code))
+        return cls(message_id, message.content, None)
+
 
 class FederationRun:
     """One Flower run, claimed by this process, whose token is kept on disk.
 
     Opening continues the persisted run if its token still works (questions pending there stay answerable) and starts
     a new one otherwise. Methods raise :class:`~federation.flower.transport.UnreachableError` while the SuperLink is
-    away (call again) and :class:`RunLostError` when the run is dead (call :meth:`open` again: same object, new run).
+    away (call again) and :class:`~federation.flower.run_calls.RunLostError` when the run is dead (call :meth:`open`
+    again: same object, new run).
 
     Use as a context manager: leaving it stops the heartbeat but does not finish the run, so that the next process
     can continue it; :meth:`finish` ends it.
@@ -119,7 +120,7 @@ class FederationRun:
         self._client: RuntimeHttpClient | None = None
         self._heartbeat: Heartbeat | None = None
         self._lock: int | None = None
-        self._arriving: dict[str, ArrivingReply] = {}
+        self._inbox: Inbox | None = None
         self.run_id = 0
         self.resumed = False
 
@@ -151,8 +152,9 @@ class FederationRun:
         state = self._continued() or self._started()
         self.run_id = state.run_id
         self._client = self._token_client(state.token)
+        self._inbox = Inbox(self._client, self.run_id, self._state_path.parent)
         try:
-            with self._calling("enter the run"):
+            with calling("enter the run"):
                 self._client.PullTaskInput(PullTaskInputRequest())
         except AnsweredError as error:
             # An earlier process has entered it already.
@@ -197,15 +199,15 @@ class FederationRun:
             message_type=TRAIN,
         )
         outgoing = take_apart(make_message(metadata, content))
-        client = self._live_client()
-        with self._calling(f"ask node {node_id}"):
+        client, _ = self._live()
+        with calling(f"ask node {node_id}"):
             answer = client.PushMessages(
                 PushAppMessagesRequest(messages_list=[outgoing.proto], message_object_trees=[outgoing.tree])
             )
             if list(answer.message_ids) != [outgoing.message_id]:
                 raise FlowerError(f"the SuperLink takes no question for node {node_id}: it is not registered")
             push_object = make_push_object_fn_protobuf(
-                client.PushObject, _OWN_NODE, self.run_id, answer.session_id
+                client.PushObject, OWN_NODE, self.run_id, answer.session_id
             )
             outgoing.upload(set(answer.objects_to_push), push_object)
         return str(QuestionId(self.run_id, node_id, outgoing.message_id))
@@ -230,11 +232,10 @@ class FederationRun:
         mine = {asked.message_id: text for text, asked in questions.items() if asked.run_id == self.run_id}
         if not mine:
             return
-        client = self._live_client()
-        self._take_announced(client, {name: questions[text].node_id for name, text in mine.items()})
-        for name, text in mine.items():
-            if name in self._arriving:
-                yield from self._fetched(client, name, text)
+        _, inbox = self._live()
+        for name, message in inbox.replies({name: questions[text].node_id for name, text in mine.items()}):
+            yield Reply.of(mine[name], message)
+            del message  # or it would take memory while the next one comes in
 
     def finish(self, *, completed: bool, details: str = "") -> None:
         """End the run for good and forget its token.
@@ -243,9 +244,10 @@ class FederationRun:
             UnreachableError: the SuperLink is away; call again.
             FlowerError: it refuses.
         """
-        with contextlib.suppress(RunLostError), self._calling("finish the run"):
+        with contextlib.suppress(RunLostError), calling("finish the run"):
             status = SubStatus.COMPLETED if completed else SubStatus.FAILED
-            self._live_client().PushTaskOutput(PushTaskOutputRequest(sub_status=status, details=details))
+            client, _ = self._live()
+            client.PushTaskOutput(PushTaskOutputRequest(sub_status=status, details=details))
             # Listing a finished run makes the SuperLink delete what is left of its messages.
             self._control.ListRuns(ListRunsRequest(run_id=self.run_id))
         self._stop_client()
@@ -274,7 +276,7 @@ class FederationRun:
             return None
         client = self._token_client(token)
         try:
-            with self._calling("continue the run"):
+            with calling("continue the run"):
                 alive = client.SendTaskHeartbeat(SendTaskHeartbeatRequest()).success
         except RunLostError:
             alive = False
@@ -285,7 +287,7 @@ class FederationRun:
 
     def _started(self) -> RunState:
         fab = Fab(hash_str=bundle_digest(self._bundle), content=self._bundle)
-        with self._calling("start a run"):
+        with calling("start a run"):
             run_id = int(self._control.StartRun(StartRunRequest(fab=fab)).run_id)
         if run_id == 0:
             raise FlowerError(f"the SuperLink takes no app bundle of {len(self._bundle)} bytes")
@@ -323,7 +325,7 @@ class FederationRun:
     def _beat(self, client: RuntimeHttpClient) -> bool:
         """Tell that we live; afterwards finish runs that somebody else has put there."""
         try:
-            with self._calling("send the run's heartbeat"):
+            with calling("send the run's heartbeat"):
                 alive = bool(client.SendTaskHeartbeat(SendTaskHeartbeatRequest()).success)
         except RunLostError:
             return False
@@ -336,74 +338,21 @@ class FederationRun:
         if not token:
             return
         client = self._token_client(token)
-        with contextlib.suppress(FlowerError), self._calling("finish a run"):
+        with contextlib.suppress(FlowerError), calling("finish a run"):
             client.PushTaskOutput(PushTaskOutputRequest(sub_status=SubStatus.FAILED, details=details))
         client.close()
 
-    def _take_announced(self, client: RuntimeHttpClient, node_ids: dict[str, int]) -> None:
-        """Ask which replies are there; the SuperLink forgets them with its answer, so they are kept here."""
-        with self._calling("pull replies"):
-            online = {node.node_id for node in client.GetNodes(GetNodesRequest()).nodes}
-            asked = [n for n, node_id in node_ids.items() if node_id in online and n not in self._arriving]
-            if not asked:
-                return
-            answer = client.PullMessages(PullAppMessagesRequest(message_ids=asked))
-        for proto, tree in zip(answer.messages_list, answer.message_object_trees, strict=True):
-            if proto.metadata.reply_to_message_id in node_ids:
-                arriving = ArrivingReply(proto, tree, self._state_path.parent)
-                self._arriving[proto.metadata.reply_to_message_id] = arriving
-
-    def _fetched(self, client: RuntimeHttpClient, name: str, text: str) -> Iterator[Reply]:
-        """Yield a reply whose objects are all here, and nothing while they are still being uploaded.
-
-        What cannot be had is lost, because the SuperLink has forgotten the reply: it must be asked for again.
-        """
-        arriving = self._arriving[name]
-        pull_object = make_pull_object_fn_protobuf(client.PullObject, _OWN_NODE, self.run_id)
-        try:
-            with self._calling("pull a reply"):
-                if not arriving.fetch(pull_object):
-                    return
-            message = arriving.build()
-        except MessageError:
-            self._forget(name)
-            yield Reply(text, None, ASK_AGAIN)
-            return
-        self._forget(name)
-        with contextlib.suppress(FlowerError), self._calling("confirm a reply"):
-            client.ConfirmMessageReceived(
-                ConfirmMessageReceivedRequest(
-                    node=_OWN_NODE, run_id=self.run_id, message_object_id=arriving.message_id
-                )
-            )
-        if message.has_error():
-            yield Reply(text, None, int(message.error.code))
-        else:
-            yield Reply(text, message.content, None)
-
-    def _forget(self, name: str) -> None:
-        self._arriving.pop(name).close()
-
-    def _live_client(self) -> RuntimeHttpClient:
-        if self._client is None or self._heartbeat is None:
+    def _live(self) -> tuple[RuntimeHttpClient, Inbox]:
+        if self._client is None or self._inbox is None or self._heartbeat is None:
             raise RunLostError("no run is open")
         if self._heartbeat.refused:
             raise RunLostError(f"run {self.run_id} is no longer ours: its heartbeat was refused")
-        return self._client
-
-    @contextlib.contextmanager
-    def _calling(self, what: str) -> Iterator[None]:
-        try:
-            with translated(what):
-                yield
-        except AnsweredError as error:
-            if error.status in (401, 403):
-                raise RunLostError(str(error)) from error
-            raise
+        return self._client, self._inbox
 
     def _stop_client(self) -> None:
-        for name in list(self._arriving):
-            self._forget(name)
+        if self._inbox is not None:
+            self._inbox.close()
+            self._inbox = None
         if self._heartbeat is not None:
             self._heartbeat.stop()
             self._heartbeat = None

@@ -1,8 +1,8 @@
 """A Flower message to and from the objects that Flower moves one request each.
 
 A message is a tree of objects named by the SHA-256 of their bytes: the message, its RecordDict and its records. Every
-object is one request down and one up, which is why the model travels as bytes in few records (``federation.records``)
-and not as an array, which would be three objects more.
+object is a request up, and one down where its announcement does not tell it (``federation.flower.envelope``), which is
+why the model travels as bytes in few records (``federation.records``) and not as an array, three objects more.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from flwr.supercore.inflatable.inflatable_utils import (
 )
 
 from federation.errors import MessageError
+from federation.flower.envelope import envelope
 from federation.messages import PACKED_BYTES_MAX
 
 KINDS = frozenset(kind.__qualname__ for kind in (Message, RecordDict, ConfigRecord))
@@ -101,6 +102,8 @@ def take_apart(message: Message) -> OutgoingMessage:
 class IncomingMessage:
     """An announced message whose objects are being fetched; what has been fetched is kept between attempts.
 
+    Of its objects only those are fetched that its announcement does not tell already (``federation.flower.envelope``).
+
     Objects wait in a spool, not in memory: of many messages that come in side by side only the one that is built takes
     memory.
     """
@@ -115,6 +118,7 @@ class IncomingMessage:
 
         Raises:
             MessageError: too many objects.
+            OSError: the spool's disk refused.
         """
         self.message_id = str(proto.metadata.message_id)
         self._missing = dict.fromkeys(node.object_id for node in iterate_object_tree(tree))
@@ -123,10 +127,12 @@ class IncomingMessage:
         self._spool: BinaryIO = io.BytesIO() if spool is None else spool
         self._places: dict[str, tuple[int, int]] = {}  # name -> offset and length in the spool
         self._size = 0
+        for name, content in envelope(proto, tree).items():
+            self._write(name, content)
 
     @property
     def fetched(self) -> int:
-        """Number of objects fetched so far."""
+        """Number of objects that are here."""
         return len(self._places)
 
     def fetch(self, pull_object: Callable[[str], bytes]) -> bool:
@@ -154,15 +160,18 @@ class IncomingMessage:
             if (error := pull.exception()) is not None:
                 first_error = first_error or error
             elif (content := pull.result()) is not None:
-                if self._size + len(content) > MESSAGE_BYTES_MAX:
-                    raise MessageError(f"the message has more than {MESSAGE_BYTES_MAX} bytes")
-                self._spool.seek(self._size)
-                self._spool.write(content)
-                self._places[name] = (self._size, len(content))
-                self._size += len(content)
-                del self._missing[name]
+                self._write(name, content)
         if first_error is not None:
             raise first_error
+
+    def _write(self, name: str, content: bytes) -> None:
+        if self._size + len(content) > MESSAGE_BYTES_MAX:
+            raise MessageError(f"the message has more than {MESSAGE_BYTES_MAX} bytes")
+        self._spool.seek(self._size)
+        self._spool.write(content)
+        self._places[name] = (self._size, len(content))
+        self._size += len(content)
+        del self._missing[name]
 
     def build(self) -> Message:
         """Build the message from its objects.

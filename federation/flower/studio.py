@@ -104,6 +104,7 @@ class FleetConnection:
         self._client = self._open()
         self._heartbeat: Heartbeat | None = None
         self._bundles: dict[int, bytes] = {}
+        self._received: ConfirmMessageReceivedRequest | None = None
         self._refused_since: float | None = None
         self.node_id = self._read_node_id()
 
@@ -143,12 +144,13 @@ class FleetConnection:
         """Return the next instruction, complete, or None if there is none now.
 
         An instruction is handed out once; one whose objects cannot be had is answered so that the coordinator asks
-        again.
+        again. One that was received is confirmed when the next is asked for: no answer waits for that.
 
         Raises:
             UnreachableError: wait and call again.
             AnsweredError: something unexpected was answered; wait and call again.
         """
+        self._confirm()
         try:
             with self._calling("ask for instructions"):
                 answer = self._client.PullMessages(PullMessagesRequest(node=self._node))
@@ -255,14 +257,17 @@ class FleetConnection:
             except UnreachableError:
                 self._stop.wait(next(pauses))
                 upload_ends_at = time.monotonic() + INSTRUCTION_UPLOAD_S
-        message = incoming.build()
-        with contextlib.suppress(FlowerError), self._calling("confirm an instruction"):
-            self._client.ConfirmMessageReceived(
-                ConfirmMessageReceivedRequest(
-                    node=self._node, run_id=run_id, message_object_id=incoming.message_id
-                )
-            )
-        return message
+        self._received = ConfirmMessageReceivedRequest(
+            node=self._node, run_id=run_id, message_object_id=incoming.message_id
+        )
+        return incoming.build()
+
+    def _confirm(self) -> None:
+        """Let the SuperLink delete the last instruction; it does so anyway when the run ends."""
+        if self._received is not None:
+            with contextlib.suppress(FlowerError), self._calling("confirm an instruction"):
+                self._client.ConfirmMessageReceived(self._received)
+            self._received = None
 
     def _deactivate(self) -> bool:
         """Take this node offline; False if the SuperLink does not know the key under this node id."""

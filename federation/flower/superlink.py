@@ -17,6 +17,9 @@ from federation.memory import return_large_blocks
 STOP_S = (
     2  # for requests under way; without a limit, uvicorn waits for every idle connection's client to leave
 )
+SQLITE = (("wal_autocheckpoint", "16384"), ("cache_size", "-8000"))
+"""Pages, 64 MB: each checkpoint waits for the disk, and Flower's 4 MB are one a round. And kB for each of a dozen
+connections, in place of 64 MB."""
 
 
 def become_superlink(arguments: Sequence[str], flower_home: Path) -> None:
@@ -44,7 +47,10 @@ def become_superlink(arguments: Sequence[str], flower_home: Path) -> None:
 
     uvicorn.run = serve
     sys.argv = ["flower-superlink", *arguments]
+    from flwr.supercore import sql_mixin
+    from flwr.supercore.constant import SQLITE_PRAGMAS
     from flwr.supercore.logger import console_handler
     from flwr.superlink.cli.flower_superlink import flower_superlink
 
+    vars(sql_mixin)["SQLITE_PRAGMAS"] = (*SQLITE_PRAGMAS, *SQLITE)  # the later ones hold
     flower_superlink()

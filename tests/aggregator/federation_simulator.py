@@ -34,8 +34,9 @@ from federation.config import FederationConfig
 from federation.config_text import federation_toml
 from federation.documents import PublicKey
 from federation.errors import RefusalCode
-from federation.flower.coordinator import ASK_AGAIN, Reply, RunLostError
+from federation.flower.coordinator import ASK_AGAIN, Reply
 from federation.flower.roster import Node
+from federation.flower.run_calls import RunLostError
 from federation.flower.transport import UnreachableError
 from federation.keys import create_plan_key, openssh_public, public_pem
 from federation.messages import PackedWeights, SignedUpdate, TrainRefusal, TrainReply, TrainUpdate

@@ -16,7 +16,8 @@ from aggregator.superlink import SuperLinkSettings, wait_until_healthy
 from federation import child_process, keys
 from federation.flower import coordinator
 from federation.flower.bundle import build_bundle
-from federation.flower.coordinator import FederationRun, RunLostError
+from federation.flower.coordinator import FederationRun
+from federation.flower.run_calls import RunLostError
 from federation.flower.transport import UnreachableError
 from federation.keys import PLAN_KEY, load_plan_key
 from federation.messages import TrainRequest

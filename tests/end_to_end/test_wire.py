@@ -27,7 +27,8 @@ from federation import certificates, child_process, keys
 from federation.errors import FlowerError, IdentityError, RefusalCode
 from federation.flower import coordinator, studio
 from federation.flower.bundle import build_bundle, bundle_of
-from federation.flower.coordinator import ASK_AGAIN, FOREIGN_RUN, FederationRun, RunLostError
+from federation.flower.coordinator import ASK_AGAIN, FOREIGN_RUN, FederationRun
+from federation.flower.run_calls import RunLostError
 from federation.flower.studio import FleetConnection
 from federation.flower.transport import UnreachableError
 from federation.keys import public_pem

@@ -223,14 +223,31 @@ class Store:
         return self.contents[name]
 
 
+def piece_of(outgoing):
+    (record_dict,) = outgoing.tree.children
+    return record_dict.children[0].object_id
+
+
 class TestObjects:
-    def test_a_message_comes_back_whole(self):
+    def test_a_message_comes_back_whole_and_what_its_announcement_tells_is_not_fetched(self):
         outgoing = take_apart(message())
+        store = Store(outgoing)
         incoming = IncomingMessage(outgoing.proto, outgoing.tree)
-        assert incoming.fetch(Store(outgoing).pull)
+        assert incoming.fetch(store.pull)
+        assert store.pulled == [piece_of(outgoing)]
         back = incoming.build()
         assert back.metadata.message_id == outgoing.message_id
         assert read_request(back.content).weights.tolist() == list(range(10))
+
+    def test_an_announcement_that_tells_something_else_is_not_believed(self):
+        outgoing = take_apart(message())
+        store = Store(outgoing)
+        outgoing.proto.metadata.ttl += 1
+        outgoing.tree.children[0].children[0].object_id = "0" * 64
+        incoming = IncomingMessage(outgoing.proto, outgoing.tree)
+        with pytest.raises(MessageError, match="lost"):
+            incoming.fetch(store.pull)
+        assert set(store.pulled) == {outgoing.message_id, outgoing.tree.children[0].object_id, "0" * 64}
 
     def test_a_packed_model_is_three_objects_and_one_more_for_every_four_megabytes(self):
         assert len(take_apart(message()).objects) == 3
@@ -273,14 +290,14 @@ class TestObjects:
     def test_a_lost_object_loses_the_message(self):
         outgoing = take_apart(message())
         store = Store(outgoing)
-        del store.contents[outgoing.message_id]
+        del store.contents[piece_of(outgoing)]
         with pytest.raises(MessageError, match="lost"):
             IncomingMessage(outgoing.proto, outgoing.tree).fetch(store.pull)
 
     def test_an_object_with_other_content_than_its_name_is_refused(self):
         outgoing = take_apart(message())
         store = Store(outgoing)
-        store.contents[outgoing.message_id] = b"Message 0\0"
+        store.contents[piece_of(outgoing)] = b"Message 0\0"
         with pytest.raises(MessageError, match="other content"):
             IncomingMessage(outgoing.proto, outgoing.tree).fetch(store.pull)
 

@@ -28,13 +28,6 @@ PHASES = {
 }
 
 
-@pytest.fixture(scope="module")
-def federation(real_federation):
-    real_federation.start()
-    yield real_federation
-    real_federation.stop()
-
-
 class Cell:
     """One round that a part is killed in."""
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aggregator.release_check import MODEL, ReleaseCheck
-from federation.durable import read_bounded, write_atomic
+from federation.durable import CHECK_DISK, read_bounded, write_atomic
 from federation.errors import FedrotoError
 from federation.plan import TrainingPlan
 from federation.release_card import CardFacts, card, restored_card
@@ -142,7 +142,7 @@ def _make(folder: Path) -> None:
     except OSError as error:
         raise FedrotoError(
             f"cannot build a release in {folder.parent}: {error.strerror}",
-            hint="check that the folder is there and writable and that the disk is not full",
+            hint=CHECK_DISK,
         ) from error
 
 

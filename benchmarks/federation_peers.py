@@ -8,22 +8,25 @@ From the project's root; NVFlare lies in a virtual environment of its own and is
 Nobody trains anything: each studio answers at once, so what is measured is transport, polls and aggregation. A round's
 seconds are between the ends of two rounds (ours, Flower's) or between two arrivals at the first site (NVFlare's). Bytes
 are what crossed the loopback of a network namespace of NVFlare's own, between its first and last round; ours are
-counted by a relay in front of the fleet proxy. Ours has TLS, signed questions and signed answers; NVFlare's POC has
-mutual TLS; stock Flower runs as its documentation starts it, without TLS, an own process for every message.
+counted by a relay in front of the fleet proxy. ``first_training_s`` is from nothing (no keys, no processes) to the
+first site being asked for the first time; our light nodes have no torch to import, and stock Flower no keys to make.
+Ours has TLS, signed questions and signed answers; NVFlare's POC has mutual TLS; stock Flower runs as its documentation
+starts it, without TLS, an own process for every message.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
+import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -72,12 +75,13 @@ def main() -> None:
 
 def _ours(root: Path, asked: argparse.Namespace) -> dict[str, Any]:
     told = measure(root, asked.studios, int(asked.megabytes * 1e6 / 4), asked.rounds)
-    return {name: told[name] for name in ("round_s", "round_s_median", "bytes_over_raw_percent")}
+    names = ("first_training_s", "round_s", "round_s_median", "bytes_over_raw_percent")
+    return {name: told[name] for name in names}
 
 
 def _nvflare(root: Path, mode: str, asked: argparse.Namespace) -> dict[str, Any]:
     """Run NVFlare in a network namespace: it listens on every interface, and the loopback counts its bytes."""
-    file, log = root / "times", root / "log"
+    file, log, began = root / "times", root / "log", time.time()
     words = [
         asked.nvflare,
         PEERS / "nvflare_job.py",
@@ -104,11 +108,12 @@ def _nvflare(root: Path, mode: str, asked: argparse.Namespace) -> dict[str, Any]
     lines = [tuple(map(float, line.split())) for line in file.read_text().splitlines()]
     raw = 2 * asked.megabytes * 1e6 * asked.studios * (len(lines) - 1)
     sent = lines[-1][1] - lines[0][1]
-    return _rounds([at for at, _ in lines]) | {"bytes_over_raw_percent": round(100 * (sent / raw - 1), 2)}
+    over = {"bytes_over_raw_percent": round(100 * (sent / raw - 1), 2)}
+    return {"first_training_s": round(lines[0][0] - began, 1)} | _rounds([at for at, _ in lines]) | over
 
 
 def _flower(root: Path, asked: argparse.Namespace) -> dict[str, Any]:
-    file = root / "times"
+    file, began = root / "times", time.time()
     port, *runtimes = free_ports(1 + asked.studios)
     home = root / "flwr"
     home.mkdir()
@@ -131,11 +136,11 @@ def _flower(root: Path, asked: argparse.Namespace) -> dict[str, Any]:
     ]
     environment = {**os.environ, **QUIET, "FLWR_HOME": str(home)}
     with _flower_processes(root, port, runtimes):
-        for _ in range(TRIES):  # the SuperLink takes its time to start
-            time.sleep(5)
+        for _ in range(TRIES):
             started = subprocess.run(line, env=environment, check=False, timeout=90, capture_output=True)
             if started.returncode == 0:
                 break
+            time.sleep(2)
         else:
             raise SystemExit(started.stdout.decode()[-2000:])
         until = time.monotonic() + PATIENCE_S
@@ -143,10 +148,11 @@ def _flower(root: Path, asked: argparse.Namespace) -> dict[str, Any]:
             if time.monotonic() > until:
                 raise SystemExit("stock Flower did not finish in time")
             time.sleep(0.5)
-    return _rounds(list(map(float, file.read_text().split())))
+    first = float(file.with_name("times.first").read_text())
+    return {"first_training_s": round(first - began, 1)} | _rounds(list(map(float, file.read_text().split())))
 
 
-@contextmanager
+@contextlib.contextmanager
 def _flower_processes(root: Path, port: int, runtimes: list[int]) -> Iterator[None]:
     """Start a SuperLink and its SuperNodes as the documentation does."""
     lines = [[_beside("flower-superlink"), "--insecure", "--host", "127.0.0.1", "--port", str(port)]]
@@ -164,10 +170,19 @@ def _flower_processes(root: Path, port: int, runtimes: list[int]) -> Iterator[No
                 environment = QUIET | {"FLWR_HOME": str(home), "PATH": f"{bin_folder}:{os.environ['PATH']}"}
                 children.append(child_process.start(line, stdout=log, stderr=log, environment=environment))
             if number == 0:
-                time.sleep(5)
+                _wait_for_port(port)
         yield
     finally:
         child_process.stop(children, patience_s=10)
+
+
+def _wait_for_port(port: int) -> None:
+    until = time.monotonic() + PATIENCE_S
+    while time.monotonic() < until:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            return
+        time.sleep(0.1)
+    raise SystemExit("Flower's SuperLink did not start in time")
 
 
 def _rounds(ends: list[float]) -> dict[str, Any]:

@@ -93,6 +93,7 @@ def main() -> None:
 
 def measure(root: Path, studios: int, parameters: int, rounds: int) -> dict[str, Any]:
     """Run one federation and return what it cost."""
+    began = time.time()
     dialled, fleet, service, superlink = free_ports(4)
     home, now = root / "fed", datetime.now(UTC)
     config = FederationConfig(
@@ -131,6 +132,7 @@ def measure(root: Path, studios: int, parameters: int, rounds: int) -> dict[str,
     return {
         "state": end[3],
         "first_question_s": round(min(node.asked_at for node in nodes) - begin[0], 2),
+        "first_training_s": round(min(node.asked_at for node in nodes) - began, 1),
         "round_s": [round(seconds, 2) for seconds in between],
         "round_s_median": round(statistics.median(between), 2),
         "bytes_over_raw_percent": round(100 * (counter.total / raw - 1), 2),

@@ -25,8 +25,13 @@ STUDIO_CONFIG, FEDERATION_CONFIG = "studio.toml", "federation.toml"
 ShowName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Settings = TypeVar("Settings", bound=BaseModel)
-PLAIN_WORDS = {"extra_forbidden": "there is no such setting", "missing": "this setting is missing"}
-"""For what pydantic says of a key rather than of its value."""
+PLAIN_WORDS = {
+    "extra_forbidden": "there is no such setting",
+    "missing": "this setting is missing",
+    "string_pattern_mismatch": "a name has lower-case letters (a show's upper-case ones, too), digits, dots, "
+    "dashes and underscores, up to 63, and begins with a letter or digit",
+}
+"""For what pydantic says of a key, or as a pattern."""
 
 
 class _Frozen(BaseModel):

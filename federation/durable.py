@@ -19,6 +19,9 @@ from federation.errors import FedrotoError
 TEMPORARY_PREFIX = ".fedroto-tmp-"
 """Names that begin so are half-written leftovers of a process that was killed; nothing ever reads them."""
 
+CHECK_DISK = "check that the folder is there and writable and that the disk is not full"
+CHECK_PATH = "check the path, and that this user may read the file"
+
 
 def write_atomic(path: Path, data: bytes | Iterable[bytes | memoryview], mode: int = 0o644) -> None:
     """Write a whole file so that it appears complete or not at all.
@@ -109,7 +112,7 @@ def open_bounded(path: Path, bytes_max: int) -> Iterator[BinaryIO]:
     Raises:
         FedrotoError: the file is missing, unreadable or too large.
     """
-    with _disk_errors(f"cannot read {path}"), path.open("rb") as file:
+    with _disk_errors(f"cannot read {path}", CHECK_PATH), path.open("rb") as file:
         if os.fstat(file.fileno()).st_size > bytes_max:
             raise FedrotoError(f"{path} has more than {bytes_max} bytes; no such file is read")
         yield file
@@ -129,11 +132,8 @@ def _sync(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def _disk_errors(what: str) -> Iterator[None]:
+def _disk_errors(what: str, hint: str = CHECK_DISK) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise FedrotoError(
-            f"{what}: {error.strerror or error}",
-            hint="check that the folder is there and writable and that the disk is not full",
-        ) from error
+        raise FedrotoError(f"{what}: {error.strerror or error}", hint=hint) from error

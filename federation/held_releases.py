@@ -21,7 +21,14 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from federation.documents import DOCUMENT_BYTES_MAX, canonical_json
-from federation.durable import publish_folder, read_bounded, remove_leftovers, temporary_beside, write_atomic
+from federation.durable import (
+    CHECK_DISK,
+    publish_folder,
+    read_bounded,
+    remove_leftovers,
+    temporary_beside,
+    write_atomic,
+)
 from federation.errors import FedrotoError, ReleaseError
 from federation.keys import KEY_FILE_BYTES_MAX, fingerprint, read_public_pem
 from federation.release import (
@@ -268,5 +275,5 @@ def _disk_errors(path: Path) -> Iterator[None]:
     except OSError as error:
         raise FedrotoError(
             f"cannot keep releases in {path}: {error.strerror}",
-            hint="check that the folder is there and writable and that the disk is not full",
+            hint=CHECK_DISK,
         ) from error

@@ -181,7 +181,7 @@ def _standing(places: CoordinatorHome, config: FederationConfig, now: datetime) 
     ports = (
         ("superlink", config.superlink_port, "http"),
         ("fleet", config.fleet_port, "http"),
-        ("releases-port", config.service_port, "grpc"),
+        ("releases", config.service_port, "grpc"),
     )
     findings: list[Finding] = []
     for name, port, speaks in ports:

@@ -129,7 +129,10 @@ def join(
     }
     for what, (theirs, ours) in expected.items():
         if theirs != ours:
-            raise IdentityError(f"the join kit's {what} is {theirs}, expected {ours}; nothing was changed")
+            raise IdentityError(
+                f"the join kit's {what} is {theirs}, expected {ours}; nothing was changed",
+                hint="compare with the coordinator by phone, and take a kit that was made for this studio",
+            )
     certificates.days_left(kit.ca_pem.encode(), now=now)
     make_private_dir(home.coordinator)
     write_atomic(home.coordinator / "ca.crt", kit.ca_pem.encode())

@@ -62,8 +62,8 @@ def test_a_release_service_that_is_up_is_ok(home):
     port = load_federation_config(home / "federation.toml").service_port
     with serving(home, host="127.0.0.1", port=port):
         by_name = findings(home, dial=True)
-    assert by_name["releases-port-tls"].verdict == "ok"
-    assert by_name["releases-port-answer"].verdict == "ok"
+    assert by_name["releases-tls"].verdict == "ok"
+    assert by_name["releases-answer"].verdict == "ok"
 
 
 @pytest.mark.parametrize("name", ["ca.key", "plan_key", "superlink.secret"])

@@ -218,7 +218,7 @@ def test_the_doctor_finds_both_homes_of_a_running_federation_in_order(federation
         ),
         (
             federation.home,
-            {"superlink-answer", "fleet-answer", "releases-port-answer", "exposure", "certificate-fit"},
+            {"superlink-answer", "fleet-answer", "releases-answer", "exposure", "certificate-fit"},
         ),
     ):
         examined = federation.fedroto("doctor", "--home", home)

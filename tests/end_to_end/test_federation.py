@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from real_federation import PLAN, SHOWS, STUDIOS
 
+from federation.cli.demo_processes import command
 from federation.release_manifest import BYTES_MAX
 from model.formats import nuke
 from studio_node.egress import decode_reply
@@ -166,3 +167,18 @@ def test_the_studios_processes_said_whether_they_are_isolated(real_federation):
     for studio in STUDIOS:
         (ready, *_) = real_federation.events(studio, "runner", "ready")
         assert re.search(r"not isolated here: network interface|^ready; isolated", ready["text"])
+
+
+@pytest.mark.long
+def test_one_byte_a_value_quarters_what_leaves_and_the_release_check_bears_it(real_federation, told):
+    """Prints what the check says of both campaigns; results: benchmarks/federation_results.md."""
+    real_federation.start()
+    real_federation.run("bytes", real_federation.campaign("bytes", value_bits=8, **PLAN))
+    assert told["bytes"]["state"] == "complete"
+    sent = {name: sum(one["bytes_in"] for one in told[name]["rounds"]) for name in ("rounds", "bytes")}
+    assert sent["rounds"] / sent["bytes"] > 3.9
+    line = command("coordinator release", home=real_federation.coordinator, campaign="bytes")
+    real_federation.run("release-bytes", line, statuses=(0, 1))
+    gates = {name: told[name]["check"]["gates"] for name in ("release-2", "release-bytes")}
+    print(sent, json.dumps(gates, indent=1))
+    assert {one["name"]: one["passed"] for one in gates["release-bytes"]}["not worse than the base"]

@@ -26,7 +26,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from model.device import chosen_device
-from model.errors import WeightsError
+from model.errors import PredictionError, WeightsError
 from model.matcher_loss import pair_loss
 from model.matcher_network import Matcher
 from model.matcher_pictures import PicturePairs, draw_pairs
@@ -82,7 +82,7 @@ class _Run:
             "step": str(self.step),
             "photographs": json.dumps(photographs),
             "torch": torch.__version__,
-            "device": str(self.device),
+            "device": self.device.type,
         }
         names = [name for name, _ in self.matcher.named_parameters()]
         state = {f"weights.{k}": v for k, v in self.matcher.state_dict().items()}
@@ -103,6 +103,11 @@ class _Run:
             kept = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
         if json.loads(about["recipe"]) != asdict(self.recipe):
             raise WeightsError(f"{path} holds another recipe: {about['recipe']}; name another folder")
+        if about["device"] != self.device.type:
+            raise WeightsError(
+                f"{path} was begun on {about['device']}, where other pictures are drawn than on {self.device.type}; "
+                f"go on with --device {about['device']} or name another folder"
+            )
         names = [name for name, _ in self.matcher.named_parameters()]
         self.matcher.load_state_dict({k: kept[f"weights.{k}"] for k in self.average})
         self.average = {k: kept[f"average.{k}"] for k in self.average}
@@ -140,7 +145,7 @@ def pretrain(
         The path of the averaged weights.
 
     Raises:
-        WeightsError: the folder holds a run of another recipe.
+        WeightsError: the folder holds a run of another recipe, or of another kind of device.
     """
     device = device or torch.device("cpu")
     folder.mkdir(parents=True, exist_ok=True)
@@ -181,17 +186,25 @@ def pretrain(
 def main() -> None:
     """Command line of the pretraining."""
     parser = argparse.ArgumentParser(description="Pretrain the matcher on layered pictures.")
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--recipe", choices=RECIPES, default="cpu", help="cpu: an hour; wide: for a card")
+    parser.add_argument("folder", type=Path, help="takes the weights and what a stopped run goes on from")
+    parser.add_argument(
+        "--recipe",
+        choices=RECIPES,
+        default="cpu",
+        help="cpu: half an hour of one core; wide: an hour of a card",
+    )
     parser.add_argument("--steps", type=int, help="other than the recipe's")
     parser.add_argument("--turn-step", type=int, help="other than the recipe's")
-    parser.add_argument("--seed", type=int, default=MatcherTraining.seed)
+    parser.add_argument("--seed", type=int, default=MatcherTraining.seed, help="of the weights and pictures")
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:N or auto")
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=1, help="of the processor")
     given = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(given.threads)
-    device = chosen_device(given.device)
+    try:
+        device = chosen_device(given.device)
+    except PredictionError as error:
+        parser.error(str(error))
     if device.type == "cuda":
         torch.set_float32_matmul_precision("high")
     chosen = RECIPES[given.recipe]
@@ -201,7 +214,10 @@ def main() -> None:
         steps=given.steps or chosen.steps,
         turn_step=given.turn_step or chosen.turn_step,
     )
-    pretrain(recipe, given.folder, device=device)
+    try:
+        _log.info("wrote %s", pretrain(recipe, given.folder, device=device))
+    except WeightsError as error:
+        parser.error(str(error))
 
 
 if __name__ == "__main__":

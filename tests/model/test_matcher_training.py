@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.numpy import load_file, save_file
 from torch.nn import functional
 
 from model.errors import WeightsError
@@ -179,8 +181,14 @@ def test_a_run_that_was_cut_off_ends_as_one_that_was_not(tmp_path: Path) -> None
     assert any(not np.array_equal(v, halfway.tensors[k]) for k, v in whole.tensors.items())
 
 
-def test_a_folder_with_another_recipe_is_refused(tmp_path: Path) -> None:
+def test_a_folder_with_another_recipe_or_device_is_refused(tmp_path: Path) -> None:
     recipe = MatcherTraining(steps=1, pairs=1, picture_px=64, textures=4)
     pretrain(recipe, tmp_path)
     with pytest.raises(WeightsError, match="another recipe"):
-        pretrain(MatcherTraining(steps=1, seed=2, pairs=1, picture_px=64, textures=4), tmp_path)
+        pretrain(replace(recipe, seed=2), tmp_path)
+    state = tmp_path / "state.safetensors"
+    with safe_open(str(state), "np") as file:
+        begun_elsewhere = file.metadata() | {"device": "cuda"}
+    save_file(load_file(state), state, begun_elsewhere)
+    with pytest.raises(WeightsError, match="begun on cuda"):
+        pretrain(recipe, tmp_path)

@@ -151,7 +151,7 @@ def public_key_pem(public_key: bytes) -> bytes:
             key = load_pem_public_key(public_key)
         else:
             key = load_ssh_public_key(public_key)
-    except (ValueError, UnsupportedAlgorithm) as error:
+    except (ValueError, NotImplementedError, UnsupportedAlgorithm) as error:
         raise IdentityError(f"the node's public key cannot be read: {error}") from error
     if not isinstance(key, ec.EllipticCurvePublicKey):
         raise IdentityError(f"a node's key is an EC key, this is a {type(key).__name__}")

@@ -1,3 +1,4 @@
+import base64
 import shutil
 import stat
 import subprocess
@@ -9,6 +10,7 @@ from cryptography.hazmat.primitives.serialization import load_ssh_private_key, l
 from federation import keys
 from federation.documents import sign
 from federation.errors import FedrotoError, IdentityError
+from federation.flower.roster import public_key_pem
 
 
 def test_a_node_key_is_what_flower_loads(tmp_path):
@@ -118,3 +120,14 @@ def test_a_huge_or_special_file_is_no_key(tmp_path):
         keys.read_private(huge)
     with pytest.raises(IdentityError):
         keys.read_private(tmp_path)
+
+
+def test_a_public_key_with_a_compressed_point_is_refused(tmp_path):
+    kind, blob, *_ = keys.create_node_key(tmp_path).public.split()
+    data = bytearray(base64.b64decode(blob))
+    data[-97] = 2  # the point's first byte: 4 says that both coordinates follow
+    line = kind + b" " + base64.b64encode(data)
+    with pytest.raises(IdentityError, match="not an OpenSSH public key"):
+        keys.read_openssh_public(line)
+    with pytest.raises(IdentityError, match="cannot be read"):
+        public_key_pem(line)

@@ -159,7 +159,11 @@ def read_openssh_public(line: bytes) -> PublicKey:
     """
     try:
         public = serialization.load_ssh_public_key(line)
-    except (ValueError, NotImplementedError, UnsupportedAlgorithm) as error:  # the second for a compressed point
+    except (
+        ValueError,
+        NotImplementedError,
+        UnsupportedAlgorithm,
+    ) as error:  # the second for a compressed point
         raise IdentityError(f"not an OpenSSH public key: {error}") from error
     if not isinstance(public, ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey):
         raise IdentityError(f"the public key is a {type(public).__name__}; expected EC or Ed25519")

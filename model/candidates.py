@@ -42,6 +42,8 @@ def span_evidence(
         draft.find_path()
         draft.match(matcher, FINE_PX)
     draft.find_path()
+    if matcher is not None and matcher.edges is not None:
+        draft.find_edges(matcher.edges)
     draft.carry_rigidly()
     draft.look()
     return draft.finished(), draft.reference

@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.appearance import appearance_difference
+from model.edge_network import EdgeNetwork
+from model.edges import COARSE_PX, FINE_PX, find_edges
 from model.evidence import CANDIDATES, PATH, SpanEvidence
 from model.matcher import Matcher, match_span
 from model.path import Places, Steps, likely_path
@@ -40,6 +42,10 @@ PLACES: Final = (
 """Where the path is held: candidate, expected error at best and for each length that is expected of it by itself."""
 PATH_DOUBT: Final = 5.0
 """Expected error of the path for each standard deviation: its measurements err together."""
+EDGE_FLOOR: Final = 0.002
+"""Expected error of an edge at best, outline sizes."""
+EDGE_DOUBT: Final = 0.025
+"""Where a tenth of a path is in more doubt than this, outline sizes, its edge may lie beyond a fine look's reach."""
 MATCH_FLOOR: Final = 0.006
 INTERPOLATION_FLOOR: Final = 0.05
 INTERPOLATION_MOTION: Final = 1.0
@@ -157,6 +163,27 @@ class Draft:
             places.append(Places(self.points[:, :, column], scale))
         path, deviation = likely_path(self._inward(self.keys), self.guess(), self.steps, places)
         self._place("path", path, PATH_DOUBT * deviation)
+
+    def find_edges(self, network: EdgeNetwork) -> None:
+        """Move the path across itself onto the edge that the keys show: coarsely where it is in doubt, then finely."""
+        if not (self.keys_present and self.available[:, PATH].all()):
+            return
+        size, none = self.reference.size, np.zeros((1, self.keys.shape[1]))
+        shown = [
+            self.pictures.colour(frame) if self.pictures.has(frame) else None
+            for frame in range(self.first, self.last + 1)
+        ]
+        in_doubt = np.quantile(self.scale[:, :, PATH], 0.9) > EDGE_DOUBT
+        for size_px in (COARSE_PX, FINE_PX) if in_doubt else (FINE_PX,):
+            path = self.points[:, :, PATH] * size + self.reference.origin
+            found = find_edges(
+                network,
+                shown,
+                np.concatenate([self.keys[:1], path, self.keys[1:]]),
+                np.concatenate([none, self.scale[:, :, PATH] * size, none]),
+                size_px=size_px,
+            )
+            self._place("path", self._inward(found.points[1:-1]), EDGE_FLOOR + found.error[1:-1] / size)
 
     def carry_rigidly(self) -> None:
         """Place both keys as a robust affine motion carries them along the blend."""

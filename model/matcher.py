@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from model.device import bfloat16_is_fast
 from model.errors import PredictionError
 from model.matcher_crops import Crop, Points, crop_scale, outline_size
 from model.matcher_network import Matcher, Queries, make_queries
@@ -99,7 +100,7 @@ class _Span:
         if frame is None or not crop.meets(*frame.shape[:2]):
             return None
         picture = crop.cut(frame)[None].to(self.device)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=_bfloat16_is_fast(self.device)):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=bfloat16_is_fast(self.device)):
             maps: Maps = self.matcher.encoder(picture)
         return maps
 
@@ -142,16 +143,6 @@ class _Span:
         limit = np.array([frame.shape[1], frame.shape[0]], np.float64)
         beyond = [np.maximum(np.maximum(-p, p - limit), 0).max(-1) for p in (found, self.keys[side])]
         return np.asarray(0.5 * np.maximum(*beyond))
-
-
-def _bfloat16_is_fast(device: torch.device) -> bool:
-    """Whether the encoder may work in bfloat16: a fifth less time in all, scores equal to .0002 IoU."""
-    if device.type != "cpu":
-        return device.type == "cuda"
-    able: dict[str, object] = getattr(
-        torch.cpu, "get_capabilities", dict
-    )()  # not in the oldest torch that we allow
-    return bool(able.get("avx512_bf16") or able.get("amx_bf16"))
 
 
 def _together(queries: list[Queries | None]) -> Queries:

@@ -16,7 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from model.edge_network import EdgeNetwork
 from model.matcher_windows import WINDOW, window, window_of_map
+from model.outline_tensors import inner_normals, tangents
 
 STRIDES = (2, 4, 8, 16)
 # Query places along the inner normal, pixels of the first picture: on the edge and inside the object, because
@@ -82,20 +84,6 @@ def sample_map(maps: Tensor, points: Tensor, stride: int) -> Tensor:
     extent = torch.tensor([width, height], dtype=points.dtype, device=points.device) * stride
     grid = (points / extent * 2 - 1)[:, :, None]
     return functional.grid_sample(maps, grid, align_corners=False)[..., 0].transpose(1, 2)
-
-
-def tangents(outline: Tensor) -> Tensor:
-    """Central differences along closed outlines ``[B, N, 2]``: one step's vector, not normalised."""
-    return (outline.roll(-1, 1) - outline.roll(1, 1)) / 2
-
-
-def inner_normals(outline: Tensor) -> Tensor:
-    """Unit normals towards the inside, whichever way round the outlines ``[B, N, 2]`` run."""
-    along = functional.normalize(tangents(outline), dim=-1)
-    ahead = outline.roll(-1, 1)
-    area = (outline[..., 0] * ahead[..., 1] - outline[..., 1] * ahead[..., 0]).sum(1)
-    turn = torch.where(area >= 0, 1.0, -1.0)[:, None, None]
-    return torch.stack([-along[..., 1], along[..., 0]], -1) * turn
 
 
 @dataclass(frozen=True)
@@ -221,13 +209,18 @@ def _worth_a_volume(level: Tensor) -> bool:
 
 
 class Matcher(nn.Module):
-    """Finds an outline of one picture in another; frozen wherever predictions are made."""
+    """Finds an outline of one picture in another, and the edge across it; frozen wherever predictions are made.
 
-    def __init__(self) -> None:
+    Args:
+        edges: finds the edge; None where weights from before hold none, or while it is not trained yet.
+    """
+
+    def __init__(self, edges: EdgeNetwork | None = None) -> None:
         super().__init__()
         # Channels last: a fifth to a third less time for the convolutions on a CPU, the same results.
         self.encoder = Encoder().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.update = Update()
+        self.edges = edges
 
     def refine(
         self, queries: Queries, maps: tuple[Tensor, ...], start: Tensor, *, iterations: int = 3

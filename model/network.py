@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from model.edge_network import EdgeNetwork
 from model.errors import WeightsError
 from model.evidence import CANDIDATES, LEFT, PATH, RIGHT, SpanEvidence
 from model.matcher import Matcher
@@ -308,7 +309,7 @@ def matcher_of(tensors: Mapping[str, NDArray[np.float32]]) -> Matcher:
         WeightsError: names or shapes are not those of the matcher.
     """
     named = {name.removeprefix("matcher."): array for name, array in tensors.items()}
-    matcher = Matcher()
+    matcher = Matcher(EdgeNetwork() if any(name.startswith("edges.") for name in named) else None)
     TensorSpec.of(matcher).require(named)
     matcher.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in named.items()})
     return matcher

@@ -24,6 +24,9 @@ def pretrain(
     steps: int = typer.Option(200, help="Optimiser steps."),
     shots: int = typer.Option(20, help="Procedural shots."),
     matcher: Path | None = typer.Option(None, help="Frozen matcher to build on; default: the packaged one."),
+    edges: Path | None = typer.Option(
+        None, help="Edge network to put into it, from 'python -m model.edge_training'; default: its own."
+    ),
     work: Path | None = typer.Option(
         None, help="Folder that keeps what was done; default: beside the output. Run again to go on."
     ),
@@ -39,11 +42,17 @@ def pretrain(
 
     from federation.durable import write_atomic
     from federation.worker_pool import in_processes, usable_cores
-    from model.network import RotoModel
+    from model.network import matcher_of
     from model.pretrain import pretrain as run_pretrain
-    from model.weights import load_public
+    from model.weights import base_path, load_public
 
-    source = RotoModel.base() if matcher is None else RotoModel.from_tensors(load_public(matcher).tensors)
+    frozen = {
+        name: array
+        for name, array in load_public(matcher or base_path()).tensors.items()
+        if name.startswith("matcher.") and not (edges and name.startswith("matcher.edges."))
+    }
+    if edges is not None:
+        frozen |= load_public(edges).tensors
     started = time.monotonic()
 
     def tell(stage: str, done: int, of: int) -> None:
@@ -56,7 +65,7 @@ def pretrain(
         seed,
         steps=steps,
         shots=shots,
-        matcher=source.matcher,
+        matcher=matcher_of(frozen),
         work=output.with_name(f"{output.name}.work") if work is None else work,
         progress=tell,
         spread=partial(in_processes, workers=usable_cores()),

@@ -22,7 +22,9 @@ def tensors():
 
 @pytest.fixture
 def told(monkeypatch):
-    """What is told while evidence is gathered, of a benchmark of one clip."""
+    """What is told while evidence is gathered, of a benchmark of one clip: one that bad weights cannot place well."""
+    build = public_benchmark.build_clip
+    monkeypatch.setattr(public_benchmark, "build_clip", lambda matcher, _: build(matcher, 1))
     monkeypatch.setattr(
         public_benchmark.build_clips, "__kwdefaults__", {"count": 1, "progress": None, "spread": map}
     )

@@ -15,11 +15,11 @@ from model.matcher import Matcher
 from model.matcher_figures import draw_figure
 from model.matcher_loss import draw_start, pair_loss
 from model.matcher_motion import Dice
-from model.matcher_network import inner_normals
 from model.matcher_pictures import draw_pairs
 from model.matcher_recipe import WIDE_RECIPE, MatcherTraining, learning_rate
 from model.matcher_textures import texture_bank
 from model.matcher_training import draw_batch, pretrain
+from model.outline_tensors import inner_normals
 from model.weights import TensorSpec, load
 
 TINY = MatcherTraining(steps=4, seed=3, pairs=1, picture_px=64, textures=4, warmup_steps=2, turn_step=3)

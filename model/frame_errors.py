@@ -30,7 +30,7 @@ FRAME_SHARE: Final = 0.3
 EXPECTED_POWER: Final = 0.25
 MATCH_POWER: Final = 0.5
 EDGE_POWER: Final = 1.0
-FACTOR: Final = 15.6
+FACTOR: Final = 12.9
 MATCH_LEAST: Final = 0.001
 """Distance of matches, outline sizes, below which they tell nothing more."""
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from model.appearance import appearance_difference
 from model.edge_network import EdgeNetwork
-from model.edges import COARSE_PX, FINE_PX, find_edges
+from model.edges import COARSE_PX, FINE_PX, LARGE_PX, find_edges
 from model.evidence import CANDIDATES, PATH, SpanEvidence
 from model.matcher import Matcher, match_span
 from model.path import Places, Steps, likely_path
@@ -165,7 +165,7 @@ class Draft:
         self._place("path", path, PATH_DOUBT * deviation)
 
     def find_edges(self, network: EdgeNetwork) -> None:
-        """Move the path across itself onto the edge that the keys show: coarsely where it is in doubt, then finely."""
+        """Move the path across itself onto the edge that the keys show, from coarse to fine as far as that helps."""
         if not (self.keys_present and self.available[:, PATH].all()):
             return
         size, none = self.reference.size, np.zeros((1, self.keys.shape[1]))
@@ -174,7 +174,8 @@ class Draft:
             for frame in range(self.first, self.last + 1)
         ]
         in_doubt = np.quantile(self.scale[:, :, PATH], 0.9) > EDGE_DOUBT
-        for size_px in (COARSE_PX, FINE_PX) if in_doubt else (FINE_PX,):
+        looks = ((COARSE_PX, in_doubt), (FINE_PX, True), (LARGE_PX, size >= LARGE_PX))
+        for size_px in (px for px, helps in looks if helps):
             path = self.points[:, :, PATH] * size + self.reference.origin
             found = find_edges(
                 network,

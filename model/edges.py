@@ -23,7 +23,9 @@ from model.outline_tensors import inner_normals
 
 COARSE_PX: Final = 60.0
 FINE_PX: Final = 120.0
-"""Square root of the object's area in the pictures that the network sees: far first, then exact."""
+LARGE_PX: Final = 220.0
+"""Square root of the object's area in the pictures that the network sees: far first, then exact; the last one is for
+objects that are as large on the plate, since magnified pictures tell nothing more."""
 _SURE_PX: Final = 0.3
 """An outline is never held to be nearer to the edge than this beforehand, picture pixels."""
 

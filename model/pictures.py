@@ -37,15 +37,19 @@ class Pictures:
         self._bytes_max = cache_bytes
         self._bytes = 0
         self._kept: OrderedDict[tuple[str, int, int], Image | Flow] = OrderedDict()
+        self._present: set[int] = set()
         self._missing: set[int] = set()
         self._flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
         self._flow.setUseSpatialPropagation(True)
 
     def has(self, frame: int) -> bool:
-        """Whether the frame's picture can be read; False outside the plate, where keys may lie all the same."""
+        """Whether the frame's picture can be read; False outside the plate, where keys may lie all the same.
+
+        It is read to find out, but only once: that it was there is remembered for longer than the picture.
+        """
         if not self.frames.first_frame <= frame <= self.frames.last_frame:
             return False
-        return self._picture(frame) is not None
+        return frame in self._present or self._picture(frame) is not None
 
     def colour(self, frame: int, level: int = 0) -> Image:
         """The picture [h, w, 3] reduced ``level`` times by two (ceil), as `cv2.pyrDown` does."""
@@ -72,6 +76,7 @@ class Pictures:
             if picture is None:
                 self._missing.add(frame)
             else:
+                self._present.add(frame)
                 self._remember(key, picture)
         if frame in self._missing:
             return None

@@ -5,6 +5,7 @@ import pytest
 
 from model.errors import PlateError
 from model.frames import ArrayFrames
+from model.pictures import Pictures
 from model.working import from_working, to_working
 
 
@@ -33,6 +34,18 @@ def test_frames_are_found_by_plate_number_and_gaps_are_none():
 def test_frames_that_do_not_fit_are_refused(bad):
     with pytest.raises(PlateError):
         ArrayFrames(bad)
+
+
+def test_a_picture_is_not_read_again_only_to_see_that_it_is_there(monkeypatch):
+    frames = ArrayFrames([picture(1), None, picture(3)])
+    read = []
+    working = frames.working
+    monkeypatch.setattr(ArrayFrames, "working", lambda _, frame: read.append(frame) or working(frame))
+    pictures = Pictures(frames, cache_bytes=1)  # holds a single picture
+    for _ in range(2):
+        assert [pictures.has(frame) for frame in range(-1, 4)] == [False, True, False, True, False]
+    assert read == [0, 1, 2]
+    assert pictures.colour(0)[0, 0, 0] == 1
 
 
 def test_working_images_keep_order_and_texture_above_one():

@@ -177,7 +177,7 @@ def test_keys_whole_shapes_layers_and_feather_by_hand(desk, browser, shot):
     ghost = "document.querySelector('.ghost').getAttribute('d')"
     shown = [browser.until(outline), browser.until(ghost)]
     press(browser, "c", f"{outline} === '{shown[1]}' && {ghost} === '{shown[0]}'")
-    assert browser.run("document.querySelectorAll('.point').length") == 0, "B is looked at, not edited"
+    browser.until("document.querySelectorAll('.point').length === 0")  # B is looked at, not edited
     press(browser, "c", f"{outline} === '{shown[0]}'")
     press(browser, "1", "document.querySelector('.ghost') === null")
 
@@ -206,7 +206,7 @@ def test_an_artists_way_through_the_desk(desk, browser, shot, work, small_weight
     # Between keys: predicted; a drag makes a key, its neighbours follow, and one undo takes it back.
     first = shot.first_frame
     go(browser, first + 2)
-    assert "predicted" in browser.run("document.getElementById('said').textContent")
+    browser.until("document.getElementById('said').textContent.includes('predicted')")
     before = [at(browser, point) for point in (0, 1)]
     start = place(browser, 0)
     browser.drag(start, [start[0] + 40, start[1] + 20])

@@ -22,18 +22,22 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def in_processes(work: Callable[[Item], Result], items: Iterable[Item], *, workers: int) -> Iterator[Result]:
+def in_processes(
+    work: Callable[[Item], Result], items: Iterable[Item], *, workers: int | None = None
+) -> Iterator[Result]:
     """Yield ``work(item)`` for every item, in their order.
 
     Args:
         work: can be pickled; long work calls `stop_if_asked` where it may end.
         items: what to work on.
-        workers: processes; with one, the work is done here.
+        workers: processes, never more than items; None: one a usable core. With one, the work is done here.
 
     Raises:
         Exception: whatever ``work`` raises, where its result is due; what is not begun is not done then.
     """
-    if workers == 1:
+    items = list(items)
+    workers = min(workers or usable_cores(), len(items))
+    if workers <= 1:
         yield from map(work, items)
         return
     # Processes start afresh: one that has imported torch or gRPC cannot be forked safely.

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from model.edge_band import band, crossings, enclosed, shifts
 from model.edge_network import EdgeNetwork
+from model.matcher_loss import outline_error
 from model.matcher_motion import Dice
 from model.matcher_pictures import PicturePairs
 from model.outline_tensors import inner_normals
@@ -28,16 +29,8 @@ _COVERED: Final = 0.15
 
 def _wobble(dice: Dice, batch: int, points: int, largest_px: float) -> Tensor:
     """Errors ``[B, N, 2]`` along an outline, smooth to rough, of a mean size up to ``largest_px``, pixels."""
-    angle = torch.arange(points, device=dice.device) * (2 * math.pi / points)
-    harmonic = torch.arange(_HARMONICS, device=dice.device)
-    fall = dice.uniform(0.2, 1.4, batch, 1, 1, 1)
-    phase = dice.uniform(0, 2 * math.pi, batch, 2, _HARMONICS, 1)
-    height = dice.normal(batch, 2, _HARMONICS, 1) / (1.0 + harmonic[:, None]) ** fall
-    error = (height * torch.cos(harmonic[:, None] * angle + phase)).sum(2).transpose(1, 2)
-    error = error / error.norm(dim=-1).mean(1).clamp(min=1e-3)[:, None, None]
-    size = torch.exp(dice.uniform(math.log(0.4), math.log(largest_px), batch, 1, 1))
-    wobble: Tensor = error * size
-    return wobble
+    error = outline_error(dice, batch, points, _HARMONICS, dice.uniform(0.2, 1.4, batch, 1, 1, 1))
+    return error * torch.exp(dice.uniform(math.log(0.4), math.log(largest_px), batch, 1, 1))
 
 
 def edge_loss(network: EdgeNetwork, pairs: PicturePairs, generator: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -8,21 +8,16 @@ Repeatable and resumable as `model.matcher_training` is, on the same pictures: s
 from __future__ import annotations
 
 import argparse
-import json
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from model.edge_loss import edge_loss
 from model.edge_network import EdgeNetwork
 from model.matcher_pictures import draw_pairs
-from model.matcher_textures import installed_photographs, texture_bank
-from model.pretraining_run import PretrainingRun, Task, run_command
+from model.pretraining import Pretraining, run_command
 
 
 @dataclass(frozen=True)
@@ -60,50 +55,22 @@ def learning_rate(recipe: EdgeTraining, step: int) -> float:
     return float(recipe.learning_rate * rise * (1 - step / recipe.steps) ** 0.7)
 
 
-def pretrain(
-    recipe: EdgeTraining,
-    folder: Path,
-    *,
-    device: torch.device | None = None,
-    checkpoint_every_s: float = 180.0,
-    progress: Callable[[int, float], None] | None = None,
-) -> Path:
-    """Train an edge network, or go on with the run that ``folder`` holds.
+def _loss(
+    recipe: EdgeTraining, network: EdgeNetwork, bank: Tensor, step: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    pairs = draw_pairs(
+        bank,
+        generator,
+        pairs=recipe.pairs,
+        size=recipe.picture_px,
+        points=recipe.points[step % len(recipe.points)],
+        plate_edges=True,
+        figures=step % recipe.figured == 0,
+    )
+    return edge_loss(network, pairs, generator)
 
-    Args:
-        recipe: what to train.
-        folder: takes ``edges.safetensors`` (the averaged weights, to ship) and ``state.safetensors``.
-        device: where to train and draw the pictures; None is the processor.
-        checkpoint_every_s: seconds between checkpoints.
-        progress: told the steps done and the last batch's mean error in pixels, after every step.
 
-    Returns:
-        The path of the averaged weights.
-
-    Raises:
-        WeightsError: the folder holds a run of another recipe, or of another kind of device.
-    """
-    device = device or torch.device("cpu")
-    photographs = installed_photographs()
-    bank = texture_bank(recipe.textures, np.random.default_rng([recipe.seed, 2]), photographs).to(device)
-    torch.manual_seed(recipe.seed)
-    network = EdgeNetwork().to(device)
-
-    def loss(step: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        pairs = draw_pairs(
-            bank,
-            generator,
-            pairs=recipe.pairs,
-            size=recipe.picture_px,
-            points=recipe.points[step % len(recipe.points)],
-            plate_edges=True,
-            figures=step % recipe.figured == 0,
-        )
-        return edge_loss(network, pairs, generator)
-
-    task = Task(loss, partial(learning_rate, recipe), {"photographs": json.dumps(sorted(photographs))})
-    run = PretrainingRun(network, "edges", "matcher.edges", recipe, folder)
-    return run.to_end(task, checkpoint_every_s=checkpoint_every_s, progress=progress)
+pretrain = Pretraining("edges", "matcher.edges", EdgeNetwork, 2, _loss, learning_rate).run
 
 
 def main() -> None:

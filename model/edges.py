@@ -12,13 +12,12 @@ from typing import Final
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from model.device import bfloat16_is_fast
 from model.edge_band import shifts
 from model.edge_network import EdgeNetwork
-from model.matcher_crops import Crop, Points, crop_scale, outline_size
+from model.matcher_crops import Crop, Frame, Points, crop_scale, span_size
 from model.outline_tensors import inner_normals
 
 COARSE_PX: Final = 60.0
@@ -28,8 +27,6 @@ LARGE_PX: Final = 220.0
 objects that are as large on the plate, since magnified pictures tell nothing more."""
 _SURE_PX: Final = 0.3
 """An outline is never held to be nearer to the edge than this beforehand, picture pixels."""
-
-Frame = NDArray[np.uint8] | None
 
 
 @dataclass(frozen=True)
@@ -60,17 +57,17 @@ def find_edges(
         size_px: square root of the object's area in the pictures that the network sees.
     """
     points, error = outlines.copy(), expected.copy()
-    size = float(np.sqrt(outline_size(outlines[0]) * outline_size(outlines[-1])))
+    size = span_size(outlines[0], outlines[-1])
     scale = crop_scale(list(outlines), size, size_px)
     places = shifts(next(network.parameters()).device)
 
     def across(row: int) -> tuple[Tensor, Crop] | None:
-        frame, crop = frames[row], Crop.around(outlines[row], size, scale)
-        if frame is None or not crop.meets(*frame.shape[:2]):
+        crop = Crop.around(outlines[row], size, scale)
+        picture = crop.shown(frames[row])
+        if picture is None:
             return None
-        picture = crop.cut(frame)[None].to(places.device)
         with torch.autocast(places.device.type, torch.bfloat16, enabled=bfloat16_is_fast(places.device)):
-            maps = network.maps(picture)
+            maps = network.maps(picture.to(places.device))
         return network.across(maps, crop.inward(outlines[row])[None].to(places.device)), crop
 
     keys = [(row, shown[0]) for row in (0, len(frames) - 1) if (shown := across(row)) is not None]

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from model.device import bfloat16_is_fast
 from model.errors import PredictionError
-from model.matcher_crops import Crop, Points, crop_scale, outline_size
+from model.matcher_crops import Crop, Frame, Points, crop_scale, span_size
 from model.matcher_network import Matcher, Queries, make_queries
 
 __all__ = ["MatchResult", "Matcher", "match_span"]
@@ -28,7 +28,6 @@ FINE_PX = 120.0
 # Scale, in parts of sqrt(area), of a match that saw nothing: so wide that a blend ignores it.
 _BLIND = 2.0
 
-Frame = NDArray[np.uint8] | None
 Maps = tuple[Tensor, ...]
 
 
@@ -87,7 +86,7 @@ class _Span:
 
     def __init__(self, matcher: Matcher, frames: Sequence[Frame], left: Points, right: Points) -> None:
         self.matcher, self.frames, self.keys = matcher, frames, (left, right)
-        self.size = math.sqrt(outline_size(left) * outline_size(right))
+        self.size = span_size(left, right)
         self.device = next(matcher.parameters()).device
 
     def inward(self, crop: Crop, points: Points) -> Tensor:
@@ -96,12 +95,11 @@ class _Span:
 
     def view(self, index: int, crop: Crop) -> Maps | None:
         """Feature maps of a frame's crop; None where the frame is missing or the crop is off the plate."""
-        frame = self.frames[index]
-        if frame is None or not crop.meets(*frame.shape[:2]):
+        picture = crop.shown(self.frames[index])
+        if picture is None:
             return None
-        picture = crop.cut(frame)[None].to(self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=bfloat16_is_fast(self.device)):
-            maps: Maps = self.matcher.encoder(picture)
+            maps: Maps = self.matcher.encoder(picture.to(self.device))
         return maps
 
     def direct(self, start: Points, size_px: float) -> MatchResult:

@@ -25,6 +25,8 @@ MAGNIFICATION_MAX = 1.5
 CROP_PIXELS_MAX = 160_000
 
 Points = NDArray[np.float64]
+Frame = NDArray[np.uint8] | None
+"""A working image ``[H, W, 3]``, RGB; None where a frame is missing."""
 
 
 def outline_size(outline: Points) -> float:
@@ -34,6 +36,11 @@ def outline_size(outline: Points) -> float:
     # A stroke or a twisted outline encloses next to nothing; its extent then says how large it is.
     extent = float(np.ptp(outline, axis=0).max())
     return max(1.0, math.sqrt(area), 0.2 * extent)
+
+
+def span_size(left: Points, right: Points) -> float:
+    """Size of an object between two outlines of it ``[M, 2]``, the geometric mean of theirs, plate pixels."""
+    return math.sqrt(outline_size(left) * outline_size(right))
 
 
 def _box(points: Points, size: float) -> tuple[Points, Points]:
@@ -110,6 +117,10 @@ class Crop:
     def meets(self, height: int, width: int) -> bool:
         """Whether any of the crop lies on a plate of this size."""
         return -self.width < self.left < width and -self.height < self.top < height
+
+    def shown(self, frame: Frame) -> Tensor | None:
+        """The crop of a frame as a batch of one, see `cut`; None where it is missing or lies beside the crop."""
+        return None if frame is None or not self.meets(*frame.shape[:2]) else self.cut(frame)[None]
 
     def cut(self, frame: NDArray[np.uint8]) -> Tensor:
         """The crop of a frame ``[H, W, 3]`` as float32 ``[3, rows, columns]`` in 0..1.

@@ -14,6 +14,25 @@ from model.matcher_pictures import PicturePairs
 from model.matcher_windows import WINDOW, window
 
 
+def outline_error(dice: Dice, batch: int, points: int, harmonics: int, fall: float | Tensor) -> Tensor:
+    """Errors ``[B, N, 2]`` along closed outlines whose mean size is one.
+
+    Args:
+        dice: the random source.
+        batch: ``B``.
+        points: ``N``.
+        harmonics: how many waves along the outline.
+        fall: power by which higher ones are lower, ``[B, 1, 1, 1]`` or the same for all.
+    """
+    angle = torch.arange(points, device=dice.device) * (2 * math.pi / points)
+    harmonic = torch.arange(harmonics, device=dice.device)
+    phase = dice.uniform(0, 2 * math.pi, batch, 2, harmonics, 1)
+    height = dice.normal(batch, 2, harmonics, 1) / (1.0 + harmonic[:, None]) ** fall
+    error = (height * torch.cos(harmonic[:, None] * angle + phase)).sum(2).transpose(1, 2)
+    unit: Tensor = error / error.norm(dim=-1).mean(1).clamp(min=1e-3)[:, None, None]
+    return unit
+
+
 def draw_start(pairs: PicturePairs, generator: torch.Generator, *, reach_px: float) -> Tensor:
     """Where the search begins: the truth with a smooth error, or in 30% the first outline.
 
@@ -21,12 +40,7 @@ def draw_start(pairs: PicturePairs, generator: torch.Generator, *, reach_px: flo
     """
     batch, points = pairs.known.shape
     dice = Dice(generator)
-    angle = torch.arange(points, device=dice.device) * (2 * math.pi / points)
-    harmonic = torch.arange(4, device=dice.device)
-    phase = dice.uniform(0, 1, batch, 2, 4, 1) * 2 * math.pi
-    height = dice.normal(batch, 2, 4, 1) / (1.0 + harmonic[:, None])
-    error = (height * torch.cos(harmonic[:, None] * angle + phase)).sum(2).transpose(1, 2)
-    error = error / error.norm(dim=-1).mean(1).clamp(min=1e-3)[:, None, None]
+    error = outline_error(dice, batch, points, 4, 1.0)
     size = torch.exp(dice.uniform(0, 1, batch, 1, 1) * math.log(reach_px / 0.5) + math.log(0.5))
     held = dice.chance(0.3, batch, 1, 1)
     return torch.where(held, pairs.outline_first, pairs.outline_second + error * size)

@@ -11,13 +11,9 @@ in the public domain or CC0 only); without it all textures are drawn, and the me
 from __future__ import annotations
 
 import argparse
-import json
-from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -25,8 +21,7 @@ from model.matcher_loss import pair_loss
 from model.matcher_network import Matcher
 from model.matcher_pictures import PicturePairs, draw_pairs
 from model.matcher_recipe import RECIPES, MatcherTraining, learning_rate
-from model.matcher_textures import installed_photographs, texture_bank
-from model.pretraining_run import PretrainingRun, Task, run_command
+from model.pretraining import Pretraining, run_command
 
 
 def draw_batch(recipe: MatcherTraining, bank: Tensor, step: int, generator: torch.Generator) -> PicturePairs:
@@ -51,43 +46,15 @@ def draw_batch(recipe: MatcherTraining, bank: Tensor, step: int, generator: torc
     return parts[0] if len(parts) == 1 else PicturePairs.joined(parts)
 
 
-def pretrain(
-    recipe: MatcherTraining,
-    folder: Path,
-    *,
-    device: torch.device | None = None,
-    checkpoint_every_s: float = 180.0,
-    progress: Callable[[int, float], None] | None = None,
-) -> Path:
-    """Train a matcher, or go on with the run that ``folder`` holds.
+def _loss(
+    recipe: MatcherTraining, matcher: Matcher, bank: Tensor, step: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    pairs = draw_batch(recipe, bank, step, generator)
+    reach_px = recipe.far_px if step >= recipe.turn_step else recipe.near_px
+    return pair_loss(matcher, pairs, generator, reach_px=reach_px)
 
-    Args:
-        recipe: what to train.
-        folder: takes ``matcher.safetensors`` (the averaged weights, to ship) and ``state.safetensors``.
-        device: where to train and draw the pictures; None is the processor. Each draws pictures of its own.
-        checkpoint_every_s: seconds between checkpoints.
-        progress: told the steps done and the last batch's mean error in pixels, after every step.
 
-    Returns:
-        The path of the averaged weights.
-
-    Raises:
-        WeightsError: the folder holds a run of another recipe, or of another kind of device.
-    """
-    device = device or torch.device("cpu")
-    photographs = installed_photographs()
-    bank = texture_bank(recipe.textures, np.random.default_rng([recipe.seed, 1]), photographs).to(device)
-    torch.manual_seed(recipe.seed)
-    matcher = Matcher().to(device)
-
-    def loss(step: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        pairs = draw_batch(recipe, bank, step, generator)
-        reach_px = recipe.far_px if step >= recipe.turn_step else recipe.near_px
-        return pair_loss(matcher, pairs, generator, reach_px=reach_px)
-
-    task = Task(loss, partial(learning_rate, recipe), {"photographs": json.dumps(sorted(photographs))})
-    run = PretrainingRun(matcher, "matcher", "matcher", recipe, folder)
-    return run.to_end(task, checkpoint_every_s=checkpoint_every_s, progress=progress)
+pretrain = Pretraining("matcher", "matcher", Matcher, 1, _loss, learning_rate).run
 
 
 def main() -> None:

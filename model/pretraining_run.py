@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import logging
 import os
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Protocol
 
@@ -17,8 +16,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from model.device import chosen_device
-from model.errors import PredictionError, WeightsError
+from model.errors import WeightsError
 from model.weights import save as save_weights
 
 _log = logging.getLogger(__name__)
@@ -37,23 +35,12 @@ class Recipe(Protocol):
         """Of the weights and every batch."""
 
     @property
+    def textures(self) -> int:
+        """Size of the texture bank."""
+
+    @property
     def averaging(self) -> float:
         """Decay of the running average of the weights, which is what ships."""
-
-
-@dataclass(frozen=True)
-class Task:
-    """How a network is trained.
-
-    Attributes:
-        loss: of the network at a step, with the batch's mean error in pixels; all chance comes from the generator.
-        rate: the learning rate at a step.
-        about: written into the files' metadata.
-    """
-
-    loss: Callable[[int, torch.Generator], tuple[Tensor, Tensor]]
-    rate: Callable[[int], float]
-    about: dict[str, str]
 
 
 class PretrainingRun:
@@ -65,10 +52,13 @@ class PretrainingRun:
         prefix: of the tensors' names.
         recipe: a dataclass.
         folder: takes the weights and ``state.safetensors``.
+        about: written into the files' metadata too.
     """
 
-    def __init__(self, network: nn.Module, name: str, prefix: str, recipe: Recipe, folder: Path) -> None:
-        self.network, self.name, self.prefix = network, name, prefix
+    def __init__(
+        self, network: nn.Module, name: str, prefix: str, recipe: Recipe, folder: Path, about: dict[str, str]
+    ) -> None:
+        self.network, self.name, self.prefix, self.about = network, name, prefix, about
         self.recipe, self.folder, self.step = recipe, folder, 0
         self.device = next(network.parameters()).device
         self.average = {k: v.detach().clone() for k, v in network.state_dict().items()}
@@ -78,23 +68,19 @@ class PretrainingRun:
 
     def to_end(
         self,
-        task: Task,
+        loss_of: Callable[[int, torch.Generator], tuple[Tensor, Tensor]],
+        rate: Callable[[int], float],
         *,
-        checkpoint_every_s: float = 180.0,
-        progress: Callable[[int, float], None] | None = None,
+        checkpoint_every_s: float,
+        progress: Callable[[int, float], None] | None,
     ) -> Path:
-        """Train, or go on with what the folder holds, to the last step.
+        """Train, or go on with what the folder holds, to the last step; see `model.pretraining.Pretraining.run`.
 
         Args:
-            task: what to train on.
+            loss_of: the loss at a step, with the batch's mean error in pixels; all chance comes from the generator.
+            rate: the learning rate at a step.
             checkpoint_every_s: seconds between checkpoints.
-            progress: told the steps done and the last batch's mean error in pixels, after every step.
-
-        Returns:
-            The path of the averaged weights.
-
-        Raises:
-            WeightsError: the folder holds a run of another recipe, or of another kind of device.
+            progress: told of every step.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         self._resume()
@@ -104,8 +90,8 @@ class PretrainingRun:
         while self.step < self.recipe.steps:
             generator.manual_seed(self.recipe.seed * 1_000_003 + self.step)
             for group in self.optimiser.param_groups:
-                group["lr"] = task.rate(self.step)
-            loss, error = task.loss(self.step, generator)
+                group["lr"] = rate(self.step)
+            loss, error = loss_of(self.step, generator)
             self.optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
@@ -119,11 +105,11 @@ class PretrainingRun:
                 _log.info("step %d error %.2f px, %.0f s in this run", self.step, mean, spent)
                 shown.zero_()
             if time.monotonic() - saved_at > checkpoint_every_s:
-                self._save(task.about)
+                self._save()
                 saved_at = time.monotonic()
             if progress is not None:
                 progress(self.step, float(error))
-        self._save(task.about)
+        self._save()
         return self._weights_file
 
     @property
@@ -139,14 +125,14 @@ class PretrainingRun:
         now = list(self.network.state_dict().values())
         torch._foreach_lerp_(list(self.average.values()), now, 1 - decay)
 
-    def _save(self, about: dict[str, str]) -> None:
+    def _save(self) -> None:
         """Write weights and state; each file appears whole or not at all."""
         about = {
             "recipe": self._recipe_text,
             "step": str(self.step),
             "torch": torch.__version__,
             "device": self.device.type,
-            **about,
+            **self.about,
         }
         names = [name for name, _ in self.network.named_parameters()]
         state = {f"weights.{k}": v for k, v in self.network.state_dict().items()}
@@ -180,32 +166,6 @@ class PretrainingRun:
         state["state"] = {i: {f: kept[f"moments.{n}.{f}"] for f in fields} for i, n in enumerate(names)}
         self.optimiser.load_state_dict(state)
         self.step = int(about["step"])
-
-
-def run_command(
-    parser: argparse.ArgumentParser, train: Callable[[argparse.Namespace, torch.device], Path]
-) -> None:
-    """Run a pretraining from the command line: common options, progress to the log, errors without a traceback.
-
-    Args:
-        parser: with the options of this pretraining alone.
-        train: from the options and the device to the path of the weights.
-    """
-    parser.add_argument("folder", type=Path, help="takes the weights and what a stopped run goes on from")
-    parser.add_argument("--steps", type=int, help="other than the recipe's")
-    parser.add_argument("--seed", type=int, default=1, help="of the weights and pictures")
-    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:N or auto")
-    parser.add_argument("--threads", type=int, default=1, help="of the processor")
-    given = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    torch.set_num_threads(given.threads)
-    try:
-        device = chosen_device(given.device)
-        if device.type == "cuda":
-            torch.set_float32_matmul_precision("high")
-        _log.info("wrote %s", train(given, device))
-    except (PredictionError, WeightsError) as error:
-        parser.error(str(error))
 
 
 def _save_whole(tensors: dict[str, Tensor], path: Path, about: dict[str, str]) -> None:

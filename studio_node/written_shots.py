@@ -107,7 +107,7 @@ def make_procedural_shots(
             "worker, seed 0 or more"
         )
     make = partial(_make_procedural_shot, folder, seed, settings or ShotSettings(), prefix, artist_gap)
-    shots = in_processes(make, range(count), workers=min(workers, count))
+    shots = in_processes(make, range(count), workers=workers)
     return tuple(_told(shot, progress) for shot in shots)
 
 

@@ -38,10 +38,9 @@ def pretrain(
     """
     import json
     import time
-    from functools import partial
 
     from federation.durable import write_atomic
-    from federation.worker_pool import in_processes, usable_cores
+    from federation.worker_pool import in_processes
     from model.network import matcher_of
     from model.pretrain import pretrain as run_pretrain
     from model.weights import base_path, load_public
@@ -68,7 +67,7 @@ def pretrain(
         matcher=matcher_of(frozen),
         work=output.with_name(f"{output.name}.work") if work is None else work,
         progress=tell,
-        spread=partial(in_processes, workers=usable_cores()),
+        spread=in_processes,
     )
     facts = plain(result) | {
         "weights": str(output),
@@ -108,18 +107,14 @@ def evaluate(
     as_json: bool = Json,
 ) -> None:
     """Score weights and every baseline: on the public benchmark, on your own clips, or on the procedural hard cases."""
-    from functools import partial
-
-    from federation.worker_pool import in_processes, usable_cores
+    from federation.worker_pool import in_processes
     from model.public_benchmark import build_clips
     from model.public_benchmark import evaluate as run_evaluate
     from studio_node.predict_shot import load_model
 
     model, source = load_model(weights)
     if clips is None:
-        scores = run_evaluate(
-            {"model": model}, build_clips(model.matcher, spread=partial(in_processes, workers=usable_cores()))
-        )
+        scores = run_evaluate({"model": model}, build_clips(model.matcher, spread=in_processes))
         show({"scores": scores}, as_json, lambda done: _scores_text(done["scores"]))
         return
     from federation.cli.model_measure import (
